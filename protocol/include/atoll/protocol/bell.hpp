@@ -50,10 +50,20 @@ struct Bell {
 };
 static_assert(sizeof(Bell) == 64);
 
+// `life` holds the thread id of the broker | 0x80000000 (FUTEX_WAITERS). The broker puts the word on its
+// robust list, so that the kernel, when the broker dies in whatever way, replaces the id by 0x40000000
+// (FUTEX_OWNER_DIED) and wakes one sleeper, who wakes the others. Sleepers wait for it and for their
+// bell at once (futex_waitv), so they hear of a dead broker without a thread or a timer.
+inline constexpr std::uint32_t kLifeDied = 0x40000000u;
+inline constexpr std::uint32_t kLifeWaiters = 0x80000000u;
+
 struct BellsFile {
-  std::uint8_t page[kPageSize];
+  HeaderPage page;
+  alignas(128) Word32 life;
+  std::uint8_t reserved[3964];
   Bell bells[kMaxSlots];
 };
+static_assert(offsetof(BellsFile, life) == 128);
 static_assert(offsetof(BellsFile, bells) == 4096);
 inline constexpr std::uint64_t kBellsFileSize = sizeof(BellsFile);
 

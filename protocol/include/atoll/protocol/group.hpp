@@ -83,6 +83,7 @@ struct GroupFile {
   Word32 members;       // consumers attached; the broker writes
   std::uint32_t reserved_members;
   Word64 returned;      // claims in state returned; under the lock
+  Word64 claims_used;   // claims at this index and above were never used; under the lock
   alignas(128) Word64 reserved_counters[16];
   std::uint8_t reserved0[128];
   alignas(128) Word32 lock;  // at 512, as in every file that has one
@@ -96,6 +97,7 @@ static_assert(offsetof(GroupFile, id) == 128);
 static_assert(offsetof(GroupFile, flags) == 132);
 static_assert(offsetof(GroupFile, members) == 136);
 static_assert(offsetof(GroupFile, returned) == 144);
+static_assert(offsetof(GroupFile, claims_used) == 152);
 static_assert(offsetof(GroupFile, lock) == 512);
 static_assert(offsetof(GroupFile, redo) == 768);
 static_assert(offsetof(GroupFile, lanes) == 4096);
