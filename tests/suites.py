@@ -1,0 +1,73 @@
+"""The test suites: one entry each, run by tests/run.py (script/test).
+
+A suite is one or more commands that run in a fresh private directory with a broker socket of their
+own. `needs` are paths of the tree without which the suite is missing, and a missing suite fails.
+`counts` says how to read the number of tests from the output, see tests/support/counts.py.
+"""
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PYTHON = str(ROOT / ".venv/bin/python")
+
+
+@dataclass(frozen=True)
+class Suite:
+    name: str
+    commands: Callable[[], list[list[str]]]
+    counts: str
+    needs: tuple[str, ...] = ()
+    builds: tuple[str, ...] = ("cpp",)  # parts of script/build
+    limit: int = 300  # seconds
+    quick: bool = True  # also run by --quick
+    alone: bool = False  # not beside other suites: it measures time or needs the machine
+    build: str = "build"  # directory whose bin/ the suite uses
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def pytest(*paths: str) -> Callable[[], list[list[str]]]:
+    options = ["-q", "-rs", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
+    return lambda: [[PYTHON, "-m", "pytest", *options, *(str(ROOT / p) for p in paths)]]
+
+
+def programs(build: str, *before: str) -> Callable[[], list[list[str]]]:
+    """Every unit test program of a build directory."""
+    return lambda: [[*before, str(p)] for p in sorted((ROOT / build / "bin").glob("atoll_units_*"))]
+
+
+def script(*command: str) -> Callable[[], list[list[str]]]:
+    return lambda: [[command[0].replace("python", PYTHON), *command[1:]]]
+
+
+def in_tree(path: str) -> str:
+    return str(ROOT / path)
+
+
+NO_ADDRESS_RANDOMISATION = ("setarch", "-R")  # ThreadSanitizer of GCC 12 needs its addresses where it expects them
+
+SUITES = [
+    Suite("errors generated", script("python", in_tree("protocol/generate_errors.py"), "--check"), "one", builds=()),
+    Suite("tree", pytest("tests/tree"), "pytest", builds=()),
+    Suite("models", script(in_tree("protocol/model/run")), "plain", needs=("protocol/model/run",), builds=(), limit=600),
+    Suite("units", programs("build"), "catch", needs=("tests/unit",)),
+    Suite("install", pytest("tests/install"), "pytest", limit=600),
+    Suite("conformance", pytest("tests/conformance"), "pytest", builds=("cpp", "python", "node"), needs=("tests/conformance/",)),
+    Suite("pairs", pytest("tests/pairs"), "pytest", builds=("cpp", "python", "node"), needs=("tests/pairs/",)),
+    Suite("bad input", pytest("tests/errors"), "pytest", builds=("cpp", "python", "node"), needs=("tests/errors/",)),
+    Suite("command", pytest("tests/e2e"), "pytest", needs=("tests/e2e/",)),
+    Suite("broker", pytest("tests/broker"), "pytest", needs=("tests/broker/",)),
+    Suite("manifest reader", pytest("tests/manifest_reader"), "pytest", needs=("tests/manifest_reader/",)),
+    Suite("python", pytest("bindings/python/tests"), "pytest", builds=("cpp", "python"), needs=("bindings/python/tests/",)),
+    Suite("node", script("npm", "--prefix", in_tree("bindings/node"), "test"), "node", builds=("cpp", "node"), needs=("bindings/node/test/",)),
+    Suite("node types", script("npm", "--prefix", in_tree("bindings/node"), "run", "types"), "one", builds=(), needs=("bindings/node/test/types/",)),
+    Suite("crash", pytest("tests/crash"), "pytest", builds=("cpp", "kill"), needs=("tests/crash/",), limit=600),
+    Suite("restart", pytest("tests/restart"), "pytest", builds=("cpp", "python", "node"), needs=("tests/restart/",)),
+    Suite("units, address", programs("build-address"), "catch", needs=("tests/unit",), builds=("address",), build="build-address", quick=False,
+          environment={"ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1", "UBSAN_OPTIONS": "print_stacktrace=1"}),
+    Suite("units, thread", programs("build-thread", *NO_ADDRESS_RANDOMISATION), "catch", needs=("tests/unit",), builds=("thread",),
+          build="build-thread", quick=False, environment={"TSAN_OPTIONS": "halt_on_error=1"}),
+]
