@@ -1,0 +1,282 @@
+/* Claim, commit, abort, padding and wrap of one lane: SPEC.md, "Writing a record" and "Recovery".
+ *
+ * A ring of 4 places; records take 1 place (header only) or 2 (header, payload). A producer sends, or lends up
+ * to two loans at once and commits or aborts them in any order; it may die between any two stores. The
+ * broker then walks from the published tail, may itself die once and begin again, and a second producer
+ * goes on with the lane. A reader polls commit words and moves its cursor; a payload may hold any bytes, also
+ * such as look like a commit word of this lap or the next.
+ *
+ * Checked: the reader gets exactly the committed records, whole, in order; it is never left waiting; sequence
+ * numbers go on after a death. One writer per word and release/acquire: in-order stores are all
+ * that the memory order promises here, so no store buffer is modelled (limit.pml and wake.pml have them).
+ *
+ * RUN   record               -DN=3
+ * LONG  record               -DN=4
+ * FAIL  terminator_at_commit -DN=3 -DTERMINATOR_AT_COMMIT
+ * FAIL  padding_first        -DN=3 -DPADDING_FIRST
+ * FAIL  no_room_for_the_terminator -DN=3 -DNO_TERMINATOR_ROOM
+ * FAIL  tail_passes_open_loans -DN=3 -DTAIL_AT_CLAIM
+ * FAIL  recovery_leaves_claimed -DN=3 -DLEAVE_CLAIMED
+ * FAIL  payload_after_commit -DN=3 -DPAYLOAD_LATE
+ */
+#ifndef N
+#define N 4
+#endif
+#define CAP 4
+
+#define EMPTY 0
+#define CLAIMED 1
+#define COMMITTED 2
+#define ABORTED 3
+#define PADDING 4
+#define WORD(state, position) ((state) + 8 * ((position) / CAP))
+#define STATE(word) ((word) & 7)
+#define AT(position) ((position) % CAP)
+
+/* The ring: of each place its commit word and what else lies there. */
+byte commit[CAP];
+byte span[CAP];
+byte sequence[CAP];
+byte payload[CAP];
+
+/* The lane header. */
+byte tail = 0;       /* everything below is committed, aborted or padding */
+byte tail_sequence = 0;
+byte cursor = 0;     /* the reader's; the limit is cursor + CAP */
+
+/* What really happened, for the reader to be compared with: 0 nothing, 1 committed, 2 aborted or never claimed. */
+byte outcome[N + 1];
+byte begun = 0;      /* records begun by anybody, as a bound */
+
+bool dead = false;   /* the first producer */
+bool may_die = true;
+bool recovered = false;
+bool finished = false;
+
+/* A producer's own memory. `open`: loans not yet committed or aborted, oldest first. */
+byte own_tail = 0;
+byte own_next = 0;   /* sequence of the next record */
+byte loans = 0;
+byte loan_at[2];
+byte loan_size[2];
+byte loan_number[2];
+
+inline publish() {
+  /* Sequence before tail: a death between them leaves the tail at a record that is there. */
+#ifdef TAIL_AT_CLAIM
+  tail_sequence = own_next;
+  tail = own_tail;
+#else
+  if
+  :: loans > 0 -> tail_sequence = loan_number[0]; tail = loan_at[0];
+  :: else -> tail_sequence = own_next; tail = own_tail;
+  fi;
+#endif
+}
+
+inline write_payload(where, places, which) {
+  if
+  :: places == 2 ->
+     if
+     :: atomic { commit[AT(where + 1)] = WORD(COMMITTED, where + 1); sequence[AT(where + 1)] = 7; payload[AT(where + 1)] = which + 1; }
+     :: atomic { commit[AT(where + 1)] = WORD(COMMITTED, where + 1 + CAP); sequence[AT(where + 1)] = 7; payload[AT(where + 1)] = which + 1; }
+     fi;
+  :: else -> skip;
+  fi;
+}
+
+inline store_committed(where, which) {
+  d_step { commit[AT(where)] = WORD(COMMITTED, where); outcome[which] = 1; }
+}
+
+/* Begins a record. `loan`: leave it claimed. */
+inline begin(places, lend) {
+  d_step {
+    begun++;
+    at = own_tail;
+    if
+    :: AT(own_tail) + places > CAP -> at = own_tail + CAP - AT(own_tail);
+    :: else -> skip;
+    fi;
+    /* step 2: two stores, but nobody looks at them before the commit word says so */
+    span[AT(at)] = places; sequence[AT(at)] = own_next;
+  }
+#ifdef PADDING_FIRST
+  if
+  :: at != own_tail -> d_step { span[AT(own_tail)] = CAP - AT(own_tail); commit[AT(own_tail)] = WORD(PADDING, own_tail); }
+  :: else -> skip;
+  fi;
+#endif
+#ifndef TERMINATOR_AT_COMMIT
+  /* step 3 */
+  commit[AT(at + places)] = EMPTY;
+#endif
+  /* step 4 */
+  if
+  :: lend -> commit[AT(at)] = WORD(CLAIMED, at);
+  :: !lend && at != own_tail -> commit[AT(at)] = EMPTY;
+  :: else -> skip;
+  fi;
+#ifndef PADDING_FIRST
+  /* step 5 */
+  if
+  :: at != own_tail -> d_step { span[AT(own_tail)] = CAP - AT(own_tail); commit[AT(own_tail)] = WORD(PADDING, own_tail); }
+  :: else -> skip;
+  fi;
+#endif
+  if
+  :: lend ->
+     d_step {
+       loan_at[loans] = at; loan_size[loans] = places; loan_number[loans] = own_next; loans++;
+       own_next++; own_tail = at + places;
+     }
+  :: else ->
+#ifndef PAYLOAD_LATE
+     write_payload(at, places, own_next);
+#endif
+#ifdef TERMINATOR_AT_COMMIT
+     commit[AT(at + places)] = EMPTY;
+#endif
+     store_committed(at, own_next);
+#ifdef PAYLOAD_LATE
+     write_payload(at, places, own_next);
+#endif
+     d_step { own_next++; own_tail = at + places; }
+  fi;
+  at = 0;
+  publish();
+}
+
+/* Commits or aborts loan i. */
+inline settle(l, keep) {
+  if
+  :: keep ->
+     write_payload(loan_at[l], loan_size[l], loan_number[l]);
+#ifdef TERMINATOR_AT_COMMIT
+     commit[AT(loan_at[l] + loan_size[l])] = EMPTY;
+#endif
+     store_committed(loan_at[l], loan_number[l]);
+  :: else ->
+     d_step { commit[AT(loan_at[l])] = WORD(ABORTED, loan_at[l]); outcome[loan_number[l]] = 2; }
+  fi;
+  d_step {
+    loans--;   /* the producer's own memory */
+    if
+    :: l == 0 -> loan_at[0] = loan_at[1]; loan_size[0] = loan_size[1]; loan_number[0] = loan_number[1];
+    :: else -> skip;
+    fi;
+    loan_at[1] = 0; loan_size[1] = 0; loan_number[1] = 0;
+  }
+  publish();
+}
+
+#ifdef NO_TERMINATOR_ROOM
+#define ROOM(size) ((AT(own_tail) + size > CAP -> own_tail + CAP - AT(own_tail) : own_tail) + size <= cursor + CAP)
+#else
+#define ROOM(size) ((AT(own_tail) + size > CAP -> own_tail + CAP - AT(own_tail) : own_tail) + size + 1 <= cursor + CAP)
+#endif
+
+inline produce() {
+  do
+  :: begun < N && ROOM(1) -> begin(1, false)
+  :: begun < N && ROOM(2) -> begin(2, false)
+  :: begun < N && loans < 2 && ROOM(1) -> begin(1, true)
+  :: begun < N && loans < 2 && ROOM(2) -> begin(2, true)
+  :: loans > 0 -> settle(0, true)
+  :: loans > 0 -> settle(0, false)
+  :: loans > 1 -> settle(1, true)
+  :: loans > 1 -> settle(1, false)
+  :: begun == N && loans == 0 -> break
+  od
+}
+
+/* The broker: from the published tail to the first empty word; then the next producer goes on there. */
+inline recover() {
+  byte position = 0;
+  byte number = 0;
+  bool again = false;
+walk: skip;
+  d_step { position = tail; number = tail_sequence; }
+  do
+  :: atomic { STATE(commit[AT(position)]) == EMPTY -> break }
+  :: else ->
+     d_step { assert(commit[AT(position)] / 8 == position / CAP); }
+     if
+     :: STATE(commit[AT(position)]) == CLAIMED ->
+#ifdef LEAVE_CLAIMED
+        skip;
+#else
+        d_step { commit[AT(position)] = WORD(ABORTED, position); outcome[sequence[AT(position)]] = 2; }
+#endif
+     :: else -> skip;
+     fi;
+     d_step {
+       if
+       :: STATE(commit[AT(position)]) != PADDING -> number = sequence[AT(position)] + 1;
+       :: else -> skip;
+       fi;
+       position = position + span[AT(position)];
+     }
+     if
+     :: !again -> again = true; goto walk;   /* a broker that died here and was restarted */
+     :: skip;
+     fi;
+  od;
+  tail_sequence = number;
+  tail = position;
+  commit[AT(position)] = EMPTY;
+}
+
+proctype producer() {
+  byte at = 0;
+  { produce(); may_die = false; finished = true; } unless { dead }
+}
+
+active proctype life_and_death() {
+  byte at = 0;
+  run producer();
+  if
+  :: atomic { may_die -> dead = true; }
+  :: finished -> goto done;
+  fi;
+  recover();
+  d_step {
+    loans = 0; loan_at[0] = 0; loan_at[1] = 0; loan_size[0] = 0; loan_size[1] = 0; loan_number[0] = 0; loan_number[1] = 0;
+    own_tail = tail; own_next = tail_sequence;
+    recovered = true;
+  }
+  produce();
+  finished = true;
+done: skip;
+}
+
+active proctype reader() {
+  byte position = 0;
+  byte expected = 0;
+  byte size;
+  do
+  :: atomic { STATE(commit[AT(position)]) == COMMITTED ->
+       assert(commit[AT(position)] / 8 == position / CAP);
+       size = span[AT(position)]; }
+     d_step {
+       assert(sequence[AT(position)] == expected);
+       assert(outcome[expected] == 1);
+       assert(size == 1 || payload[AT(position + 1)] == expected + 1);
+       expected++; position = position + size; size = 0;
+     }
+     cursor = position;
+  :: d_step { STATE(commit[AT(position)]) == ABORTED ->
+       assert(commit[AT(position)] / 8 == position / CAP);
+       assert(sequence[AT(position)] == expected && outcome[expected] == 2);
+       expected++; position = position + span[AT(position)]; }
+     cursor = position;
+  :: d_step { STATE(commit[AT(position)]) == PADDING ->
+       assert(commit[AT(position)] / 8 == position / CAP);
+       position = position + span[AT(position)];
+       assert(AT(position) == 0); }
+     cursor = position;
+  :: atomic { finished && STATE(commit[AT(position)]) == EMPTY -> break }
+  od;
+  assert(position == tail && expected == tail_sequence);
+  assert(expected == N || outcome[expected] == 0);
+}
