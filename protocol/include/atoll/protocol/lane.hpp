@@ -52,8 +52,9 @@ struct LaneHeader {
   // before any byte below it is touched. SYNC limit: see SegmentHeader::active_groups.
   // Producer dies before: nothing below was touched. After: readers believe less is left than is.
   alignas(128) Word64 limit;
-  // Everything below tail is claimed. A hint for newcomers and tools: stored after the commit word,
-  // so it may lag by one record after a death; the walk from a checkpoint finds the true end.
+  // Everything below tail is settled: committed, aborted or padding. With open loans it stays at the
+  // oldest one. Stored after the commit word, `sequence` first, so it may lag after a death: the broker
+  // walks on from it, settles what it finds claimed, and has the true end.
   alignas(128) Word64 tail;
   Word64 sequence;  // of the record at tail, whole
   Word64 finished;  // 0, or tail | 1: the producer said finish() there
