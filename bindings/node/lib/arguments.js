@@ -1,0 +1,80 @@
+'use strict';
+// Checks of what callers pass: everything wrong is an AtollError INVALID_ARGUMENT that names the argument.
+
+const { invalid } = require('./errors.js');
+
+function describe(value) {
+  if (value === null) return 'null';
+  if (typeof value === 'object') return `an object (${value.constructor ? value.constructor.name : 'no prototype'})`;
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'symbol' || typeof value === 'function') return `a ${typeof value}`;
+  return String(value);
+}
+
+function object(value, what, known) {
+  if (value === undefined) return {};
+  if (value === null || typeof value !== 'object') throw invalid(`${what} must be an object, not ${describe(value)}`);
+  for (const name of Object.keys(value)) {
+    if (!known.includes(name)) throw invalid(`${what} has no option "${name}"`, `the options are ${known.join(', ')}`);
+  }
+  return value;
+}
+
+function string(value, what) {
+  if (typeof value !== 'string') throw invalid(`${what} must be a string, not ${describe(value)}`);
+  if (value.includes('\0')) throw invalid(`${what} must not contain a NUL character`);
+  return value;
+}
+
+function boolean(value, what) {
+  if (typeof value !== 'boolean') throw invalid(`${what} must be true or false, not ${describe(value)}`);
+  return value;
+}
+
+function choice(value, what, choices) {
+  if (typeof value !== 'string' || !Object.hasOwn(choices, value)) {
+    throw invalid(`${what} must be one of ${Object.keys(choices).join(', ')}, not ${describe(value)}`);
+  }
+  return choices[value];
+}
+
+// A number of bytes or records: a whole, safe number or a BigInt, at least `least`.
+function count(value, what, least = 0) {
+  const good = typeof value === 'bigint' ? value >= BigInt(least) && value < 2n ** 64n
+    : Number.isSafeInteger(value) && value >= least;
+  if (!good) throw invalid(`${what} must be a whole number, at least ${least}, not ${describe(value)}`);
+  return value;
+}
+
+// The same where a small number is wanted.
+function small(value, what, least, most) {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw invalid(`${what} must be a whole number of ${least} to ${most}, not ${describe(value)}`);
+  }
+  return value;
+}
+
+function milliseconds(value, what) {
+  if (typeof value !== 'number' || Number.isNaN(value) || value < 0) {
+    throw invalid(`${what} must be a number of milliseconds, at least 0, not ${describe(value)}`);
+  }
+  return value;
+}
+
+const kNoWait = Object.freeze({ timeoutMs: Infinity, signal: undefined });
+
+// {timeoutMs, signal} of a call that may wait. Throws the signal's reason if it is aborted already.
+function waiting(options, what, extra = []) {
+  if (options === undefined) return kNoWait;
+  const { timeoutMs, signal } = object(options, what, ['timeoutMs', 'signal', ...extra]);
+  if (timeoutMs !== undefined) milliseconds(timeoutMs, `${what}.timeoutMs`);
+  if (signal !== undefined) {
+    if (signal === null || typeof signal.addEventListener !== 'function') {
+      throw invalid(`${what}.signal must be an AbortSignal, not ${describe(signal)}`);
+    }
+    if (signal.aborted) throw signal.reason;
+  }
+  return { timeoutMs: timeoutMs === undefined ? Infinity : timeoutMs, signal };
+}
+
+module.exports = { describe, object, string, boolean, choice, count, small, milliseconds, waiting };

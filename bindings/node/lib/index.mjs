@@ -1,0 +1,5 @@
+// The package's entry for import: the same objects as require() gives.
+import atoll from './index.js';
+
+export const { connect, Client, Producer, Consumer, Observer, Message, Bytes, AtollError, version } = atoll;
+export default atoll;

@@ -1,0 +1,189 @@
+'use strict';
+// Waiting without a thread, and fairness. Used by producers, readers and bytes segments.
+//
+// A WaitQueue holds the operations of one handle that could not be done at once, in order. When the library
+// wakes the handle they are tried again. While any waits, the process stays alive; else it may exit.
+//
+// Promises that are resolved already never let the event loop turn. turn.overdue() tells a hot path to wait
+// for turn.next() now and then, so that timers and sockets of the same program live.
+
+const native = require('./native.js');
+const { AtollError, closed, fromStatus } = require('./errors.js');
+
+const PENDING = Symbol('pending');
+const kLongestTimer = 2 ** 31 - 1;  // ms; setTimeout takes no more
+const kTurnMs = 8;  // hot paths let the loop turn after this time
+
+// ---- Wake-ups ----------------------------------------------------------------------------------
+
+const woken = new Map();  // number of a handle -> its queue, while something waits
+native.setListener((id) => {
+  const queue = woken.get(id);
+  if (queue !== undefined) queue.pump();
+});
+
+class WaitQueue {
+  // handle, id: as the addon gave them. name: the segment's, for errors.
+  constructor(handle, id, name) {
+    this._handle = handle;
+    this._id = id;
+    this._name = name;
+    this._first = null;
+    this._last = null;
+    this._notified = false;
+    this.closed = false;
+  }
+
+  get empty() {
+    return this._first === null;
+  }
+
+  // Tries `attempt` until it returns something other than PENDING or throws; after those that wait
+  // already. `what` says what timed out.
+  wait(attempt, { timeoutMs, signal }, what) {
+    if (this.closed) return Promise.reject(closed(this._name));
+    if (!this._notified) {
+      const status = native.notify(this._handle);
+      if (status !== 0) return Promise.reject(fromStatus(status, this._name));
+      this._notified = true;
+    }
+    return new Promise((resolve, reject) => {
+      const entry = { attempt, resolve, reject, what, timeoutMs, signal, timer: null, abort: null, previous: this._last, next: null };
+      if (this._last === null) this._first = entry;
+      else this._last.next = entry;
+      this._last = entry;
+      if (entry.previous === null) {
+        if (woken.size === 0) native.hold();
+        woken.set(this._id, this);
+        // The wake-up is armed by an attempt that finds nothing; the one before may not have been armed.
+        this._try(entry);
+      }
+      if (entry.attempt === null) return;  // done
+      if (timeoutMs !== Infinity) this._startTimer(entry, performance.now() + timeoutMs);
+      if (signal !== undefined) {
+        entry.abort = () => this._fail(entry, signal.reason);
+        signal.addEventListener('abort', entry.abort, { once: true });
+      }
+    });
+  }
+
+  // Tries what waits, in order, until one cannot be done.
+  pump() {
+    while (this._first !== null && this._try(this._first));
+  }
+
+  // No more: what waits is rejected.
+  close() {
+    this.closed = true;
+    while (this._first !== null) this._fail(this._first, closed(this._name));
+  }
+
+  _try(entry) {
+    let result;
+    try {
+      result = entry.attempt();
+    } catch (error) {
+      this._remove(entry);
+      entry.reject(error);
+      return true;
+    }
+    if (result === PENDING) return false;
+    this._remove(entry);
+    entry.resolve(result);
+    return true;
+  }
+
+  _fail(entry, reason) {
+    const wasFirst = entry === this._first;
+    this._remove(entry);
+    entry.reject(reason);
+    if (wasFirst && !this.closed) this.pump();  // the next one may be able to do what this one could not
+  }
+
+  _startTimer(entry, end) {
+    const left = Math.max(0, end - performance.now());
+    entry.timer = setTimeout(() => {
+      if (left > kLongestTimer) return this._startTimer(entry, end);
+      if (entry === this._first && this._try(entry)) return this.pump();
+      this._fail(entry, new AtollError('TIMED_OUT', `${entry.what} "${this._name}": nothing for ${entry.timeoutMs} ms`, {
+        segment: this._name,
+        fix: 'wait longer, or check that the other side is running with `atoll show`',
+      }));
+    }, Math.min(left, kLongestTimer));
+  }
+
+  _remove(entry) {
+    if (entry.previous === null) this._first = entry.next;
+    else entry.previous.next = entry.next;
+    if (entry.next === null) this._last = entry.previous;
+    else entry.next.previous = entry.previous;
+    entry.previous = entry.next = entry.attempt = null;
+    if (entry.timer !== null) clearTimeout(entry.timer);
+    if (entry.abort !== null) entry.signal.removeEventListener('abort', entry.abort);
+    if (this._first === null) {
+      woken.delete(this._id);
+      if (woken.size === 0) native.letGo();
+    }
+  }
+}
+
+// ---- Turns of the event loop ---------------------------------------------------------------------
+
+const turn = {
+  _started: 0,  // when the first hot call of this turn came; 0: none yet
+  _next: null,
+  _atEnd: new Set(),
+
+  // True when hot calls have kept the event loop from turning for a while. Asked once a batch, not once a
+  // record: it reads the clock.
+  overdue() {
+    if (turn._started === 0) {
+      turn._started = performance.now();
+      turn._arm();
+      return false;
+    }
+    return performance.now() - turn._started > kTurnMs;
+  },
+
+  // Resolved in the next turn.
+  next() {
+    turn._arm();
+    if (turn._next === null) {
+      turn._next = {};
+      turn._next.promise = new Promise((resolve) => { turn._next.resolve = resolve; });
+    }
+    return turn._next.promise;
+  },
+
+  // Calls reader._flush() before the next turn, or when the process exits.
+  atEnd(reader) {
+    turn._atEnd.add(reader);
+    turn._arm();
+  },
+
+  _armed: false,
+  _arm() {
+    if (turn._armed) return;
+    turn._armed = true;
+    setImmediate(() => {
+      turn._armed = false;
+      turn._started = 0;
+      turn._flush();
+      if (turn._next !== null) {
+        const { resolve } = turn._next;
+        turn._next = null;
+        resolve();
+      }
+    });
+  },
+
+  _flush() {
+    if (turn._atEnd.size === 0) return;
+    const readers = [...turn._atEnd];
+    turn._atEnd.clear();
+    for (const reader of readers) reader._flush();
+  },
+};
+process.on('exit', turn._flush);
+
+module.exports = { WaitQueue, PENDING, turn };

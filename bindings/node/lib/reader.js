@@ -1,0 +1,327 @@
+'use strict';
+// Consumers and observers: records out of a stream.
+//
+// receive() and iteration hand out records of a batch fetched in one crossing. In automatic mode a record is
+// acknowledged when it was handed out by receive(), or when the iteration moves past it; that is told to the
+// library with the next crossing, or at the end of this turn of the event loop, for all at once.
+
+const { markAsUntransferable } = require('node:worker_threads');
+const native = require('./native.js');
+const { AtollError, status, fromStatus, closed, invalid, run } = require('./errors.js');
+const { waiting, small } = require('./arguments.js');
+const { WaitQueue, PENDING, turn } = require('./loop.js');
+const { Message, ViewMessage, Ledger, detachAll } = require('./message.js');
+
+const kSlabSize = 128 * 1024;
+const kLedgerSize = 1024;
+const kBatch = 64;
+const kMostAtOnce = 65536;
+const kNeedsRoom = 1001;  // src/plain.hpp
+const kCopy = 1;  // src/consumer.cpp
+const kRelease = 2;
+
+const kDone = Object.freeze({ done: true, value: undefined });
+
+class Reader {
+  // handle, id: of the addon. options: {manual, zeroCopy, observer, prefetch}
+  constructor(handle, id, name, { manual, zeroCopy, observer, prefetch }) {
+    this._handle = handle;
+    this.name = name;
+    this.manual = manual;
+    this.closed = false;
+    this._closing = null;
+    this._queue = new WaitQueue(handle, id, name);
+    this._attempt = () => this._take();
+    this._live = new Set();  // holders of views in use (zero-copy)
+
+    this._batch = prefetch || kBatch;
+    this._zeroCopy = zeroCopy;
+    // Only a group's automatic consumer keeps the library's views until it is past them.
+    this._keep = !manual && !zeroCopy && !observer;
+    this._mode = zeroCopy ? 0 : this._keep ? kCopy : kCopy | kRelease;
+
+    this._ledger = null;
+    this._slab = null;
+    this._slabBuffer = null;
+    this._slabSize = 0;
+    // Of the ledger: [_released, _passed) is dealt with, [_passed, _next) handed out, [_next, _end) fetched.
+    this._released = 0;
+    this._passed = 0;
+    this._next = 0;
+    this._end = 0;
+    this._flushing = false;
+  }
+
+  // ---- Public ------------------------------------------------------------------------------------
+
+  receive(options) {
+    if (options === undefined && this._next !== this._end && this._queue.empty) return Promise.resolve(this._hand());
+    return this._wait(options, 'receive', this._attempt);
+  }
+
+  receiveMany(max = kLedgerSize, options = undefined) {
+    try {
+      small(max, 'receiveMany: max', 1, kMostAtOnce);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this._wait(options, 'receiveMany', () => this._takeMany(max));
+  }
+
+  tryReceive() {
+    if (this.closed) throw closed(this.name);
+    if (!this._queue.empty) return null;
+    const message = this._take();
+    return message === PENDING ? null : message;
+  }
+
+  receiveSync(options) {
+    const { timeoutMs } = waiting(options, 'receiveSync');
+    if (this.closed) throw closed(this.name);
+    if (!this._queue.empty) throw invalid('receiveSync: another receive waits', 'use one way of receiving at a time', this.name);
+    if (this._next === this._end) {
+      this._flush();
+      while (!this._fetched(1, this._mode, this._fetchBlocking(timeoutMs)));
+    }
+    return this._hand();
+  }
+
+  async receiveJson(options) {
+    const message = await this._receiveWhole(options, 'receiveJson');
+    try {
+      return message.json();
+    } finally {
+      message.release();
+    }
+  }
+
+  async receiveArray(options) {
+    const message = await this._receiveWhole(options, 'receiveArray');
+    try {
+      const array = message.array();
+      if (this._zeroCopy) array.data = Buffer.isBuffer(array.data) ? Buffer.from(array.data) : array.data.slice();
+      return array;
+    } finally {
+      message.release();
+    }
+  }
+
+  [Symbol.asyncIterator]() {
+    return new ReaderIterator(this);
+  }
+
+  info() {
+    if (this.closed) throw closed(this.name);
+    const info = native.consumerInfo(this._handle);
+    if (typeof info === 'number') throw fromStatus(info, this.name);
+    return info;
+  }
+
+  close() {
+    if (this._closing === null) {
+      this._flush();
+      this.closed = true;
+      this._queue.close();
+      detachAll(this);
+      this._next = this._end;
+      this._closing = run(native.closeHandle(this._handle));
+    }
+    return this._closing;
+  }
+
+  // ---- Waiting -----------------------------------------------------------------------------------
+
+  _wait(options, what, attempt) {
+    let limits;
+    try {
+      limits = waiting(options, what);
+      if (this.closed) throw closed(this.name);
+      if (this._queue.empty) {
+        if (turn.overdue()) return turn.next().then(() => this._queue.wait(attempt, limits, what));
+        const result = attempt();
+        if (result !== PENDING) return Promise.resolve(result);
+      }
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this._queue.wait(attempt, limits, what);
+  }
+
+  _receiveWhole(options, what) {
+    if (this.manual) {
+      return Promise.reject(invalid(`${what}: in manual mode a record must be acknowledged`,
+        'use receive(), then acknowledge()', this.name));
+    }
+    return this._wait(options, what, this._attempt);
+  }
+
+  // ---- Records -----------------------------------------------------------------------------------
+
+  // The next record, PENDING, or an exception.
+  _take() {
+    if (this._next === this._end && !this._fetch(this._batch, this._mode)) return PENDING;
+    return this._hand();
+  }
+
+  _takeMany(max) {
+    if (this._next === this._end && !this._fetch(max, this._zeroCopy ? 0 : kCopy | kRelease)) return PENDING;
+    const messages = new Array(Math.min(max, this._end - this._next));
+    for (let i = 0; i < messages.length; i++) messages[i] = this._make();
+    this._pass();
+    return messages;
+  }
+
+  // Hands out the next record and counts it as dealt with.
+  _hand() {
+    const message = this._make();
+    this._pass();
+    return message;
+  }
+
+  _make() {
+    const index = this._next++;
+    return this._zeroCopy ? new ViewMessage(this, this._ledger, index) : new Message(this, this._ledger, index, this._slab);
+  }
+
+  // All that was handed out is dealt with.
+  _pass() {
+    if (!this._keep) return;
+    this._passed = this._next;
+    if (this._passed !== this._released && !this._flushing) {
+      this._flushing = true;
+      turn.atEnd(this);
+    }
+  }
+
+  // Tells the library; called by lib/loop.js at the end of a turn.
+  _flush() {
+    this._flushing = false;
+    if (this.closed || this._passed === this._released) return;
+    native.consumerRelease(this._handle, this._released, this._passed - this._released);
+    this._released = this._passed;
+  }
+
+  // Fetches up to `max` records. False if there are none now.
+  _fetch(max, mode) {
+    if (mode !== this._mode) this._pass();  // these views are released at once, so the ones before must be
+    for (;;) {
+      this._makeRoom(max);
+      const released = this._passed;
+      const count = native.consumerFetch(this._handle, max, mode, this._released, released - this._released);
+      this._released = released;
+      if (count === -status.TIMED_OUT) return false;
+      if (this._fetched(max, mode, count)) return true;
+    }
+  }
+
+  _fetchBlocking(timeoutMs) {
+    this._makeRoom(1);
+    return native.consumerFetchBlocking(this._handle, 1, this._mode, timeoutMs === Infinity ? -1 : timeoutMs);
+  }
+
+  // What a fetch gave. False if it has to be done again, with the larger slab that is now there.
+  _fetched(max, mode, count) {
+    if (count > 0) {
+      this._next = this._ledger.used;
+      this._ledger.used = this._end = this._next + count;
+      if (this._keep && mode !== this._mode) this._released = this._passed = this._end;
+      return true;
+    }
+    if (count !== -kNeedsRoom) throw fromStatus(-count, this.name);
+    this._setSlab(Math.max(kSlabSize, native.consumerNeeds(this._handle)));
+    return false;
+  }
+
+  // A ledger with room for `max` records where that can be, and a slab that nobody took away.
+  _makeRoom(max) {
+    const ledger = this._ledger;
+    if (ledger === null || ledger.size - ledger.used < Math.min(max, ledger.size) || ledger.size < max) {
+      if (ledger === null || ledger.used !== 0 || ledger.size < max) {
+        this._pass();
+        this._flush();
+        this._ledger = new Ledger(Math.max(kLedgerSize, max));
+        this._released = this._passed = this._next = this._end = 0;
+        native.consumerSetLedger(this._handle, this._ledger.buffer);
+      }
+    }
+    if (!this._zeroCopy && (this._slab === null || this._slabBuffer.byteLength !== this._slabSize)) this._setSlab(kSlabSize);
+  }
+
+  _setSlab(size) {
+    let slab;
+    try {
+      slab = Buffer.allocUnsafeSlow(size);
+    } catch (cause) {
+      throw new AtollError('TOO_LARGE', `a record of ${size} bytes is more than a Buffer holds`, {
+        segment: this.name, detail: size, fix: 'send it in parts', cause,
+      });
+    }
+    markAsUntransferable(slab.buffer);  // it holds other records too
+    this._slab = slab;
+    this._slabBuffer = slab.buffer;
+    this._slabSize = size;
+    native.consumerSetSlab(this._handle, slab.buffer);
+  }
+}
+
+// Iteration: ends when all producers have finished. Leaving the loop counts as being past its last record,
+// and leaves the reader open.
+class ReaderIterator {
+  constructor(reader) {
+    this._reader = reader;
+    this._current = null;  // zero-copy: released on the way past
+  }
+
+  next() {
+    const reader = this._reader;
+    this._passCurrent();
+    if (reader._next !== reader._end && reader._queue.empty) return Promise.resolve({ done: false, value: this._make() });
+    return reader._wait(undefined, 'receive', this._attempt).then(
+      (value) => ({ done: false, value }),
+      (error) => {
+        if (error instanceof AtollError && error.code === 'ENDED') return kDone;
+        throw error;
+      });
+  }
+
+  return(value) {
+    this._passCurrent();
+    return Promise.resolve({ done: true, value });
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  _passCurrent() {
+    this._reader._pass();
+    if (this._current !== null) {
+      this._current.release();
+      this._current = null;
+    }
+  }
+
+  // As reader._take, but the record is not dealt with yet.
+  _attempt = () => {
+    const reader = this._reader;
+    if (reader._next === reader._end && !reader._fetch(reader._batch, reader._mode)) return PENDING;
+    return this._make();
+  };
+
+  _make() {
+    const message = this._reader._make();
+    if (this._reader._zeroCopy) this._current = message;
+    return message;
+  }
+}
+
+class Consumer extends Reader {}
+class Observer extends Reader {}
+
+if (Symbol.asyncDispose) {
+  Reader.prototype[Symbol.asyncDispose] = function dispose() {
+    return this.close();
+  };
+}
+
+module.exports = { Consumer, Observer };
