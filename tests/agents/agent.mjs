@@ -1,4 +1,5 @@
 // The agent of the Node package. See README.md here.
+import { openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { createRequire } from 'node:module';
 
@@ -137,6 +138,21 @@ const operations = {
       answer[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] = plain(value);
     }
     return answer;
+  },
+  exhaust_descriptors() {
+    try {
+      for (;;) openSync('/dev/null', 'r');
+    } catch (error) {
+      if (error.code !== 'EMFILE') throw error;
+    }
+  },
+  async receive_json(r) {
+    return { value: await handles.get(r.h).receiveJson(limit(r.timeout_ms)) };
+  },
+  send_array: (r) => handles.get(r.h).sendArray({ dtype: r.dtype, shape: r.shape, order: r.order, data: bytes(r.data) }),
+  async receive_array(r) {
+    const { dtype, shape, order, data } = await handles.get(r.h).receiveArray(limit(r.timeout_ms));
+    return { dtype, shape, order, data: hex(data) };
   },
   close: (r) => handles.get(r.h).close(),
 };

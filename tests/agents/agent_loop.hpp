@@ -4,6 +4,10 @@
 // that throws Refusal to answer with an error.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -67,6 +71,22 @@ class Pattern {
 inline std::int64_t nanoseconds(const json& request, const char* field, std::int64_t otherwise_ms) {
   const auto ms = request.value(field, otherwise_ms);
   return ms < 0 ? -1 : ms * 1'000'000;
+}
+
+// Opens files until there is no descriptor left.
+inline void exhaust_descriptors() {
+  while (::open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0) {
+  }
+}
+
+// Forks, calls `send` in the child, and gives the status that it returned there.
+template <class Send>
+int status_in_child(Send&& send) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(send());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
 template <class Agent>
