@@ -54,7 +54,7 @@ SUITES = [
     Suite("tree", pytest("tests/tree"), "pytest", builds=()),
     Suite("models", script(in_tree("protocol/model/run")), "plain", needs=("protocol/model/run",), builds=(), limit=600),
     Suite("units", programs("build"), "catch", needs=("tests/unit",)),
-    Suite("install", pytest("tests/install"), "pytest", limit=600),
+    Suite("install", pytest("tests/install"), "pytest", needs=("client/src/",), limit=600),
     Suite("conformance", pytest("tests/conformance"), "pytest", builds=("cpp", "python", "node"), needs=("tests/conformance/",)),
     Suite("pairs", pytest("tests/pairs"), "pytest", builds=("cpp", "python", "node"), needs=("tests/pairs/",)),
     Suite("bad input", pytest("tests/errors"), "pytest", builds=("cpp", "python", "node"), needs=("tests/errors/",)),

@@ -147,7 +147,7 @@ def send_in_child(r):
         try:
             handles[r["h"]].send(bytes.fromhex(r["data"]), timeout=limit(r))
             answer = {}
-        except atoll.Error as error:
+        except atoll.AtollError as error:
             answer = {"error": facts_of(error)}
         os.write(writing, json.dumps(answer).encode())
         os._exit(0)
@@ -189,7 +189,7 @@ OPERATIONS = {
 
 
 def facts_of(error):
-    return {"name": error.name, "code": error.code, "message": error.message, "segment": error.segment, "fix": error.fix,
+    return {"name": error.name, "code": error.code, "message": str(error.args[0]), "segment": error.segment, "fix": error.fix,
             "detail": error.detail}
 
 
@@ -198,7 +198,7 @@ def main():
         request = json.loads(line)
         try:
             answer = {"ok": OPERATIONS[request["op"]](request) or {}}
-        except atoll.Error as error:
+        except atoll.AtollError as error:
             answer = {"error": facts_of(error)}
         except Refusal as refusal:
             answer = {"error": refusal.args[0]}
