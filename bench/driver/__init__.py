@@ -1,0 +1,1 @@
+"""The driver of bench/run. Python's standard library only."""
