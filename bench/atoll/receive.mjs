@@ -1,0 +1,56 @@
+// Atoll, Node's half: package atoll-ipc, `await consumer.receiveMany()` in a loop. It never blocks the event loop.
+import path from 'node:path';
+import { connect } from '../../bindings/node/lib/index.mjs';
+import { Stopwatch, checker, cpuSeconds, fail, parse, ready, report } from '../common/bench.mjs';
+
+const options = parse();
+
+async function pong(consumer, producer) {
+  const checked = checker(options.size);
+  const warmUp = Math.floor(options.count / 10);
+  const total = options.count + warmUp;
+  let cpu = 0;
+  while (checked.number < total) {
+    for (const { data } of await consumer.receiveMany()) {
+      checked.check(data, 0, data.length);
+      if (checked.number === warmUp + 1) cpu = cpuSeconds();
+      await producer.send(data);
+    }
+  }
+  report({ count: options.count, errors: checked.errors, cpu_seconds: cpuSeconds() - cpu });
+}
+
+async function receive(consumer) {
+  const checked = checker(options.size);
+  const stopwatch = new Stopwatch();
+  while (checked.number < options.count) {
+    const messages = await consumer.receiveMany();
+    if (checked.number === 0) stopwatch.start();
+    for (const { data } of messages) checked.check(data, 0, data.length);
+  }
+  stopwatch.report(checked);
+}
+
+async function main() {
+  const run = `bench/${path.basename(options.path)}`;
+  const client = await connect();
+  const stream = { capacity: options.capacity, alignment: options.align };
+  await client.create(`${run}/forth`, stream);
+  const consumer = await client.openConsumer(`${run}/forth`, { exclusive: true });
+  if (options.role === 'pong') {
+    await client.create(`${run}/back`, stream);
+    const producer = await client.openProducer(`${run}/back`);
+    ready();
+    await pong(consumer, producer);
+    await producer.close();
+    await consumer.close();
+  } else {
+    ready();
+    await receive(consumer);
+    await consumer.close();
+    await client.remove(`${run}/forth`, { force: true });
+  }
+  await client.close?.();
+}
+
+main().catch(fail);
