@@ -5,6 +5,7 @@
 
 #include "broker.hpp"
 #include "exit_status.hpp"
+#include "fields.hpp"
 #include "report.hpp"
 #include "stored.hpp"
 #include "table.hpp"
@@ -16,11 +17,6 @@ struct Options {
   bool apply = false;
   bool bytes = false;
 };
-
-std::string text_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.dump();
-}
 
 Result<int> run(const Context& context, const Options& options) {
   const TimeLimit limit(context);
@@ -42,12 +38,12 @@ Result<int> run(const Context& context, const Options& options) {
     if (!answered) return tl::unexpected(answered.error());
     reply = std::move(*answered);
   }
-  const Json findings = reply.value("findings", Json::array());
+  const Json findings = array_of(reply, "findings");
   std::uint64_t to_remove = 0;
   std::uint64_t bytes = 0;
   Table table({{"ACTION"}, {"NAME", false, true}, {"BYTES", true}, {"REASON", false, true}, {"PROOF", false, true}});
   for (const Json& finding : findings) {
-    const std::uint64_t its_bytes = finding.value("bytes", std::uint64_t{0});
+    const std::uint64_t its_bytes = number_of(finding, "bytes");
     if (text_of(finding, "action") == "remove") {
       ++to_remove;
       bytes += its_bytes;

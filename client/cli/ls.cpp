@@ -5,6 +5,7 @@
 
 #include "broker.hpp"
 #include "exit_status.hpp"
+#include "fields.hpp"
 #include "stored.hpp"
 #include "table.hpp"
 
@@ -25,16 +26,14 @@ Result<std::vector<Json>> segments(const Context& context, const std::string& pr
   if (*client) {
     auto reply = call(**client, "List", prefix.empty() ? Json::object() : Json{{"prefix", prefix}});
     if (!reply) return tl::unexpected(reply.error());
-    for (Json& segment : (*reply)["segments"]) found.push_back(std::move(segment));
-    std::sort(found.begin(), found.end(), [](const Json& a, const Json& b) { return a["name"] < b["name"]; });
+    for (const Json& segment : array_of(*reply, "segments")) found.push_back(segment);
+    std::sort(found.begin(), found.end(), [](const Json& a, const Json& b) { return text_of(a, "name") < text_of(b, "name"); });
     return found;
   }
   for (const StoredSegment& segment : stored_segments(socket_path(context.socket)))
     if (segment.manifest["name"].get<std::string>().starts_with(prefix)) found.push_back(describe(segment));
   return found;
 }
-
-std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.dump(); }
 
 Result<int> run(const Context& context, const Options& options) {
   const auto found = segments(context, options.prefix);
@@ -45,7 +44,7 @@ Result<int> run(const Context& context, const Options& options) {
       Json line = Json::object();
       for (const char* key : {"name", "kind", "size", "resident", "owner", "producers", "consumers", "lanes", "state"})
         line[key] = segment.value(key, Json());
-      line["age"] = static_cast<double>(segment.value("age_ns", std::uint64_t{0}) / 1'000'000) / 1000.0;
+      line["age"] = static_cast<double>(number_of(segment, "age_ns") / 1'000'000) / 1000.0;
       list.push_back(std::move(line));
     }
     output().write_json(list);
@@ -61,15 +60,13 @@ Result<int> run(const Context& context, const Options& options) {
                {"LANES", true},
                {"STATE"},
                {"AGE", true}});
-  const auto size = [&](const Json& value) {
-    const auto bytes = value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
-    return options.bytes ? std::to_string(bytes) : size_for_people(bytes);
+  const auto size = [&](const Json& segment, const char* key) {
+    return options.bytes ? text_of(segment, key) : size_for_people(number_of(segment, key));
   };
   for (const Json& segment : *found)
-    table.add({text_of(segment.value("name", Json())), text_of(segment.value("kind", Json())), size(segment.value("size", Json())),
-               size(segment.value("resident", Json())), text_of(segment.value("owner", Json())), text_of(segment.value("producers", Json())),
-               text_of(segment.value("consumers", Json())), segment.value("kind", Json()) == "bytes" ? "" : text_of(segment.value("lanes", Json())),
-               text_of(segment.value("state", Json())), age_for_people(segment.value("age_ns", std::uint64_t{0}) / 1'000'000'000)});
+    table.add({text_of(segment, "name"), text_of(segment, "kind"), size(segment, "size"), size(segment, "resident"), text_of(segment, "owner"),
+               text_of(segment, "producers"), text_of(segment, "consumers"), text_of(segment, "kind") == "stream" ? text_of(segment, "lanes") : "",
+               text_of(segment, "state"), age_for_people(number_of(segment, "age_ns") / 1'000'000'000)});
   table.print(output());
   return kOk;
 }

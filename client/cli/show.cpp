@@ -8,6 +8,7 @@
 
 #include "broker.hpp"
 #include "exit_status.hpp"
+#include "fields.hpp"
 #include "stored.hpp"
 #include "table.hpp"
 
@@ -33,21 +34,6 @@ Result<Json> look(const Context& context, const std::string& name) {
   if (!manifest.is_object()) return fail(Errc::bad_manifest, "the manifest of '" + name + "' is no JSON object", name);
   (*reply)["manifest"] = std::move(manifest);
   return reply;
-}
-
-std::string text_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.is_boolean() ? (value.get<bool>() ? "yes" : "no") : value.dump();
-}
-
-std::uint64_t number_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
-}
-
-Json array_of(const Json& object, const char* key) {
-  Json value = object.value(key, Json());
-  return value.is_array() ? value : Json::array();
 }
 
 // Each file of the manifest with device and inode, where it has a path that exists.
@@ -129,8 +115,8 @@ void print_groups(const Json& groups) {
       lost += number_of(lane, "lost");
       redelivered += number_of(lane, "redelivered");
     }
-    std::string mode = group.value("exclusive", Json()) == true ? "exclusive" : "shared";
-    if (group.value("ephemeral", Json()) == true) mode += ",ephemeral";
+    std::string mode = is_true(group, "exclusive") ? "exclusive" : "shared";
+    if (is_true(group, "ephemeral")) mode += ",ephemeral";
     table.add({text_of(group, "name"), text_of(group, "members"), text_of(group, "claims"), text_of(group, "lag"), std::to_string(lost),
                std::to_string(redelivered), mode});
   }
@@ -156,7 +142,7 @@ void print_clients(const Json& shown) {
     const std::string lane = text_of(client, "lane");
     const std::string group = text_of(client, "group");
     std::string role = text_of(client, "role");
-    if (role == "map") role = client.value("writable", Json()) == true ? "write" : "read";
+    if (role == "map") role = is_true(client, "writable") ? "write" : "read";
     std::string sequence;
     std::string lag;
     if (const auto found = lanes.find(lane); found != lanes.end()) {

@@ -8,22 +8,13 @@
 
 #include "broker.hpp"
 #include "exit_status.hpp"
+#include "fields.hpp"
 #include "report.hpp"
 #include "stored.hpp"
 #include "table.hpp"
 
 namespace atoll_ipc::cli {
 namespace {
-
-std::string text_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.dump();
-}
-
-std::uint64_t number_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
-}
 
 std::string plural(std::uint64_t count, const char* one) { return std::to_string(count) + " " + one + (count == 1 ? "" : "s"); }
 
@@ -55,12 +46,10 @@ Result<int> run_status(const Context& context) {
     output().write_json(object);
     return kOk;
   }
-  const bool recovering = status->value("recovering", Json()) == true;
-  const bool autostarted = status->value("autostarted", Json()) == true;
   Facts facts;
-  facts.add("broker", std::string(recovering ? "recovering" : "running") + ", version " + text_of(*status, "broker_version") + ", process " +
+  facts.add("broker", std::string(is_true(*status, "recovering") ? "recovering" : "running") + ", version " + text_of(*status, "broker_version") + ", process " +
                           text_of(*status, "pid") + ", up " + age_for_people(number_of(*status, "uptime_ns") / 1'000'000'000) +
-                          (autostarted ? ", started by a client" : ""));
+                          (is_true(*status, "autostarted") ? ", started by a client" : ""));
   facts.add("epoch", text_of(*status, "epoch"));
   facts.add("socket", text_of(*status, "socket"), Cut::start);
   facts.add("memory in", text_of(*status, "shm_directory"), Cut::start);
