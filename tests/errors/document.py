@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from cases import CASES
+from control_cases import CASES as CONTROL_CASES
 from support.agents import LANGUAGES
 
 HEAD = """# Errors
@@ -12,9 +13,17 @@ empty or another error comes out. The codes, what each means and how to mend it 
 
 """
 
+SOCKET_HEAD = """## At the broker's socket
 
-def render(shown: dict[tuple[str, str], str]) -> str:
+What `atolld` answers to messages that no library sends (tests/errors/test_control_socket.py::test_control_message). After
+each of them it goes on serving others.
+"""
+
+
+def render(shown: dict[tuple[str, str], str], at_socket: dict[str, str]) -> str:
     """The document; fails if a case was not shown in a language."""
+    missing = [case.id for case in CONTROL_CASES if case.id not in at_socket]
+    assert not missing, f"not shown at the control socket: {', '.join(missing)}"
     empty = [f"{case.id} in {language}" for case in CASES for language in LANGUAGES if (case.id, language) not in shown]
     assert not empty, f"not shown: {', '.join(empty)}"
     lines = [f"| case | {' | '.join(LANGUAGES)} | test (tests/errors/test_bad_input.py::test_bad_input) |",
@@ -29,4 +38,6 @@ def render(shown: dict[tuple[str, str], str]) -> str:
             cells.append(f"`{code}`" if code else f"not possible ({notes.index(case.why_not) + 1})")
         lines.append(f"| {case.title} | {' | '.join(cells)} | `{case.id}` |")
     foot = "".join(f"\n{number}. {note}." for number, note in enumerate(notes, start=1))
-    return HEAD + "\n".join(lines) + "\n" + (f"\n{foot.strip()}\n" if foot else "")
+    lines += [foot, "", SOCKET_HEAD, "| message | error |", "| --- | --- |"]
+    lines += [f"| {case.title} | `{at_socket[case.id]}` |" for case in CONTROL_CASES]
+    return HEAD + "\n".join(lines) + "\n"

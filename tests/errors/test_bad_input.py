@@ -1,17 +1,11 @@
-"""Every case of bad input, in every language: the same error, with what, where and how to mend it.
-
-The last test compares docs/errors.md with what the others showed; ATOLL_WRITE_DOCS=1 writes it.
-"""
+"""Every case of bad input, in every language: the same error, with what, where and how to mend it."""
 import os
-import pathlib
 
 import pytest
 from cases import CASES, Scene
-from document import render
 from support.agents import LANGUAGES, AgentError
 from support.broker import wait_for_end
 
-DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs/errors.md"
 shown: dict[tuple[str, str], str] = {}  # (case, language) -> code
 
 
@@ -44,11 +38,3 @@ def test_bad_input(runtime, agents, case, language):
             assert wait_for_end(broker.pid, 10)
             broker.wait()
     shown[case.id, language] = error.name
-
-
-def test_the_document_shows_every_case_in_every_language():
-    text = render(shown)
-    if os.environ.get("ATOLL_WRITE_DOCS"):
-        DOCUMENT.write_text(text)
-    if os.geteuid() == 0:
-        assert DOCUMENT.read_text() == text, "docs/errors.md is out of date: ATOLL_WRITE_DOCS=1 script/test --only 'bad input'"
