@@ -29,9 +29,9 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def pytest(*paths: str) -> Callable[[], list[list[str]]]:
+def pytest(*words: str) -> Callable[[], list[list[str]]]:
     options = ["-q", "-rs", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
-    return lambda: [[PYTHON, "-m", "pytest", *options, *(str(ROOT / p) for p in paths)]]
+    return lambda: [[PYTHON, "-m", "pytest", *options, *(str(ROOT / w) if (ROOT / w).exists() else w for w in words)]]
 
 
 def programs(build: str, *before: str) -> Callable[[], list[list[str]]]:
@@ -68,6 +68,9 @@ SUITES = [
     Suite("restart", pytest("tests/restart"), "pytest", builds=("cpp", "python", "node"), needs=("tests/restart/",)),
     Suite("units, address", programs("build-address"), "catch", needs=("tests/unit",), builds=("address",), build="build-address", quick=False,
           environment={"ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1", "UBSAN_OPTIONS": "print_stacktrace=1"}),
+    Suite("conformance, address", pytest("tests/conformance", "-k", "(C++ or C) and not Python and not Node"), "pytest",
+          builds=("address", "python", "node"), build="build-address", quick=False, needs=("tests/conformance/",),
+          environment={"ASAN_OPTIONS": "detect_stack_use_after_return=1"}),
     Suite("units, thread", programs("build-thread", *NO_ADDRESS_RANDOMISATION), "catch", needs=("tests/unit",), builds=("thread",),
           build="build-thread", quick=False, environment={"TSAN_OPTIONS": "halt_on_error=1"}),
 ]
