@@ -3,7 +3,7 @@
 //
 // receive() and iteration hand out records of a batch fetched in one crossing. In automatic mode a record is
 // acknowledged when it was handed out by receive(), or when the iteration moves past it; that is told to the
-// library with the next crossing, or at the end of this turn of the event loop, for all at once.
+// library for all at once, with the batch's last record or at the end of this turn of the event loop.
 
 const { markAsUntransferable } = require('node:worker_threads');
 const native = require('./native.js');
@@ -187,7 +187,10 @@ class Reader {
   _pass() {
     if (!this._keep) return;
     this._passed = this._next;
-    if (this._passed !== this._released && !this._flushing) {
+    if (this._passed === this._released) return;
+    if (this._passed === this._end) {
+      this._flush();
+    } else if (!this._flushing) {
       this._flushing = true;
       turn.atEnd(this);
     }
