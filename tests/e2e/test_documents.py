@@ -96,4 +96,4 @@ def test_manual_pages_can_be_typeset(page):
     path = pathlib.Path(ROOT / "packaging/man" / page)
     assert path.read_text().startswith('.\\"') and ".TH ATOLL" in path.read_text()
     for macro in re.findall(r"^\.(\S+)", path.read_text(), re.M):
-        assert macro in {'\\"', "TH", "SH", "SS", "TP", "PP", "B", "BI", "BR", "I", "IR", "RS", "RE", "nf", "fi"}, macro
+        assert macro in {'\\"', "TH", "SH", "SS", "TP", "PP", "B", "BI", "BR", "I", "IR", "RI", "RS", "RE", "nf", "fi"}, macro
