@@ -1,0 +1,90 @@
+// The broker: what listens, who is connected, and everything they share. Wires the parts together.
+//
+// main makes one, run() serves until it is asked to stop. Methods (methods.hpp) work on it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "connection.hpp"
+#include "event_loop.hpp"
+#include "journal.hpp"
+#include "limits.hpp"
+#include "options.hpp"
+#include "recovery.hpp"
+#include "runtime_directory.hpp"
+#include "segment_store.hpp"
+#include "slots.hpp"
+
+namespace atoll_ipc::daemon {
+
+class Methods;
+
+class Broker {
+ public:
+  static Result<std::unique_ptr<Broker>> make(Options options);
+  ~Broker();
+  Broker(const Broker&) = delete;
+  Broker& operator=(const Broker&) = delete;
+
+  // Serves until stop() or a signal. The socket accepts when this is called.
+  Result<void> run();
+  // Answers what has arrived, then ends.
+  void stop(const std::string& why);
+
+  // What methods work on.
+  Options options;
+  RuntimeDirectory runtime;
+  Journal journal;
+  std::unique_ptr<EventLoop> loop;
+  std::unique_ptr<SegmentStore> store;
+  std::unique_ptr<Slots> slots;
+  std::unique_ptr<Recovery> recovery;
+  std::unique_ptr<Limits> limits;
+  std::map<std::uint64_t, std::unique_ptr<Connection>> connections;
+  std::uint64_t started_ns = 0;  // real time
+  std::int64_t started_monotonic_ns = 0;
+  std::uint64_t epoch = 0;
+  bool stopping = false;
+  bool recovering = false;
+
+  // Watches the slot's process; its end is then dealt with.
+  void watch_process(const Slot& slot);
+  // The slot holds nothing and nobody is connected to it.
+  void forget_slot(SlotKey key);
+  // Somebody waits for this name: the waits are looked at again.
+  void segment_appeared(const std::string& name);
+  [[nodiscard]] std::size_t waits_of(uid_t uid) const;
+  [[nodiscard]] std::size_t waits() const;
+  void compact_journal_if_wanted();
+
+ private:
+  Broker() = default;
+  Result<void> start();
+  Result<void> listen();
+  void recover();
+  void end_grace();
+  void check_unseen(SlotKey key);
+  void accept_some();
+  void refuse_newcomer();
+  void on_connection_end(Connection& connection, const std::string& why);
+  void process_ended(SlotKey key);
+  void on_signal();
+  void watch_idleness();
+  Result<void> write_journal();
+  void leave();
+
+  std::vector<std::unique_ptr<Connection>> ended_;  // destroyed when the loop is back
+  UniqueFd listener_;
+  UniqueFd signals_;
+  UniqueFd spare_;
+  std::unique_ptr<Methods> methods_;
+  Connection::Events events_;
+  std::uint64_t next_connection_ = 1;
+  EventLoop::TimerId idle_timer_ = 0;
+  bool accept_paused_logged_ = false;
+};
+
+}  // namespace atoll_ipc::daemon

@@ -1,0 +1,92 @@
+#include "event_loop.hpp"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+
+#include "clock.hpp"
+
+namespace atoll_ipc::daemon {
+
+Result<std::unique_ptr<EventLoop>> EventLoop::make() {
+  auto loop = std::make_unique<EventLoop>();
+  loop->epoll_ = protocol::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!loop->epoll_) return fail_errno(errno, "epoll_create1");
+  return loop;
+}
+
+Result<void> EventLoop::watch(int fd, std::uint32_t events, Handler handler) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno(errno, "epoll_ctl");
+  handlers_[fd] = std::make_shared<Handler>(std::move(handler));
+  return {};
+}
+
+void EventLoop::change(int fd, std::uint32_t events) noexcept {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+}
+
+void EventLoop::forget(int fd) noexcept {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  handlers_.erase(fd);
+}
+
+EventLoop::TimerId EventLoop::after(std::int64_t delay_ns, std::function<void()> action) {
+  const TimerId id = next_timer_++;
+  const std::int64_t at = monotonic_ns() + std::max<std::int64_t>(delay_ns, 0);
+  timers_.emplace(std::pair{at, id}, std::move(action));
+  timer_times_.emplace(id, at);
+  return id;
+}
+
+void EventLoop::cancel(TimerId id) noexcept {
+  const auto at = timer_times_.find(id);
+  if (at == timer_times_.end()) return;
+  timers_.erase({at->second, id});
+  timer_times_.erase(at);
+}
+
+void EventLoop::run_due_timers() {
+  // Only those due now: a timer that sets itself again at once does not starve the descriptors.
+  const std::int64_t now = monotonic_ns();
+  while (!timers_.empty() && timers_.begin()->first.first <= now && !stopped_) {
+    auto node = timers_.extract(timers_.begin());
+    timer_times_.erase(node.key().second);
+    node.mapped()();
+  }
+}
+
+Result<void> EventLoop::run() {
+  std::array<epoll_event, 64> events;
+  while (!stopped_) {
+    int timeout = -1;
+    if (!timers_.empty()) {
+      const std::int64_t left = timers_.begin()->first.first - monotonic_ns();
+      timeout = static_cast<int>(std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 0, INT_MAX));
+    }
+    const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
+    if (n < 0 && errno != EINTR) return fail_errno(errno, "epoll_wait");
+    // The handlers' addresses first: a descriptor closed and opened again in this round is another one.
+    std::array<std::shared_ptr<Handler>, 64> called;
+    for (int i = 0; i < n; ++i) {
+      const auto at = handlers_.find(events[static_cast<std::size_t>(i)].data.fd);
+      if (at != handlers_.end()) called[static_cast<std::size_t>(i)] = at->second;
+    }
+    for (int i = 0; i < n && !stopped_; ++i) {
+      const auto index = static_cast<std::size_t>(i);
+      const auto at = handlers_.find(events[index].data.fd);
+      if (called[index] && at != handlers_.end() && at->second == called[index]) (*called[index])(events[index].events);
+    }
+    run_due_timers();
+  }
+  return {};
+}
+
+}  // namespace atoll_ipc::daemon

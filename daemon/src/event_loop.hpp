@@ -1,0 +1,49 @@
+// The broker's only loop: descriptors that become ready, and times that come.
+//
+// One thread. A handler may remove itself or others; a removed handler is not called again, even if
+// its event was already fetched. Timers are called in order of their time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+
+#include "atoll/protocol/wire.hpp"
+#include "result.hpp"
+
+namespace atoll_ipc::daemon {
+
+class EventLoop {
+ public:
+  using Handler = std::function<void(std::uint32_t events)>;
+  using TimerId = std::uint64_t;
+
+  static Result<std::unique_ptr<EventLoop>> make();
+
+  // Watches `fd` until forget(fd). The caller keeps the descriptor.
+  Result<void> watch(int fd, std::uint32_t events, Handler handler);
+  void change(int fd, std::uint32_t events) noexcept;
+  void forget(int fd) noexcept;
+
+  // Calls `action` once, `delay_ns` from now.
+  TimerId after(std::int64_t delay_ns, std::function<void()> action);
+  void cancel(TimerId id) noexcept;
+
+  // Until stop().
+  Result<void> run();
+  void stop() noexcept { stopped_ = true; }
+
+ private:
+  void run_due_timers();
+
+  protocol::UniqueFd epoll_;
+  std::unordered_map<int, std::shared_ptr<Handler>> handlers_;
+  std::map<std::pair<std::int64_t, TimerId>, std::function<void()>> timers_;
+  std::unordered_map<TimerId, std::int64_t> timer_times_;
+  TimerId next_timer_ = 1;
+  bool stopped_ = false;
+};
+
+}  // namespace atoll_ipc::daemon

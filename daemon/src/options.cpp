@@ -1,0 +1,108 @@
+#include "options.hpp"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <climits>
+#include <cstdlib>
+
+namespace atoll_ipc::daemon {
+namespace {
+
+std::uint64_t* limit_named(UserLimits& limits, const std::string& name) {
+  if (name == "connections") return &limits.connections;
+  if (name == "segments") return &limits.segments;
+  if (name == "bytes") return &limits.bytes;
+  if (name == "lanes") return &limits.lanes;
+  if (name == "watches") return &limits.watches;
+  return nullptr;
+}
+
+}  // namespace
+
+std::string default_socket_path() {
+  if (const char* given = ::secure_getenv("ATOLL_SOCKET"); given != nullptr && *given != '\0') return given;
+  if (const char* runtime = ::secure_getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime == '/')
+    return std::string(runtime) + "/atoll/atoll.sock";
+  return "/tmp/atoll-" + std::to_string(::geteuid()) + "/atoll.sock";
+}
+
+Result<void> apply_override(Options& options, const std::string& text) {
+  const auto colon = text.find(':');
+  const auto equals = text.find('=', colon == std::string::npos ? 0 : colon);
+  const auto wrong = [&](const std::string& why) {
+    return fail(Errc::invalid_argument, "user-limit '" + text + "': " + why, {}, 0,
+                "write USER:LIMIT=VALUE with LIMIT one of connections, segments, bytes, lanes, watches");
+  };
+  if (colon == std::string::npos || equals == std::string::npos || colon == 0) return wrong("is not USER:LIMIT=VALUE");
+  const std::string user = text.substr(0, colon);
+  const std::string name = text.substr(colon + 1, equals - colon - 1);
+  const std::string value = text.substr(equals + 1);
+  auto& limits = options.user_overrides.try_emplace(user, options.user_limits).first->second;
+  std::uint64_t* limit = limit_named(limits, name);
+  if (limit == nullptr) return wrong("there is no limit '" + name + "'");
+  char* end = nullptr;
+  errno = 0;
+  const unsigned long long number = std::strtoull(value.c_str(), &end, 10);
+  if (value.empty() || value[0] == '-' || *end != '\0' || errno != 0) return wrong("'" + value + "' is no number");
+  *limit = number;
+  return {};
+}
+
+Parsed parse_options(int argc, char** argv) {
+  Parsed parsed;
+  Options& options = parsed.options;
+  CLI::App app("atolld: the broker of Atoll. Creates, describes, hands out, watches and removes shared memory segments.\n"
+               "Normally started by the first client; in the foreground it logs to standard error.",
+               "atolld");
+  app.set_version_flag("--version", std::string("atolld ") + ATOLL_VERSION);
+  app.set_config("--config", "", "Read options from this file (name = value lines)");
+  options.socket_path = default_socket_path();
+  app.add_option("--socket", options.socket_path, "Socket to listen on; its directory is the runtime directory")->capture_default_str();
+  app.add_flag("--autostart", options.autostart, "Started by a client: own session, log to a file, leave when idle for 30 s");
+  app.add_option("--idle-exit", options.idle_exit_s, "Leave this many seconds after the last connection (0: never)")->check(CLI::NonNegativeNumber);
+  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  app.add_option("--log-file", options.log_file, "Log to this file instead of standard error");
+  app.add_flag("--allow-other-users", options.allow_other_users, "Let other users connect (runtime directory 0755, socket 0666)");
+  app.add_flag("--allow-unknown-users", options.allow_unknown_users, "Serve user ids that a user namespace hides (65534)");
+  app.add_option("--grace", options.grace_s, "Seconds after a start in which clients may come back")->check(CLI::Range(0.0, 60.0))->capture_default_str();
+  app.add_option("--max-connections", options.user_limits.connections, "Connections of one user")->capture_default_str();
+  app.add_option("--max-segments", options.user_limits.segments, "Segments of one user")->capture_default_str();
+  app.add_option("--max-bytes", options.user_limits.bytes, "Bytes of one user (0: a quarter of the file system, at most 4 GiB)")->capture_default_str();
+  app.add_option("--max-lanes", options.user_limits.lanes, "Lanes of one user")->capture_default_str();
+  app.add_option("--max-watches", options.user_limits.watches, "Waits for a segment of one user")->capture_default_str();
+  app.add_option("--connection-rate", options.user_limits.connections_per_second, "New connections a second of one user")->capture_default_str();
+  app.add_option("--connection-burst", options.user_limits.connection_burst, "New connections of one user at once")->capture_default_str();
+  app.add_option("--max-connections-total", options.broker_limits.connections, "Connections of all users")->capture_default_str();
+  app.add_option("--max-segments-total", options.broker_limits.segments, "Segments of all users")->capture_default_str();
+  app.add_option("--max-lanes-total", options.broker_limits.lanes, "Lanes of all users")->capture_default_str();
+  std::vector<std::string> overrides;
+  app.add_option("--user-limit", overrides, "USER:LIMIT=VALUE, for one user (repeatable); LIMIT: connections, segments, bytes, lanes, watches");
+  app.footer("Examples:\n  atolld                                   serve your own programs, in the foreground\n"
+             "  atolld --socket /run/atoll/atoll.sock --allow-other-users --config /etc/atoll/atolld.conf\n"
+             "Exit status: 0 ended as asked, 1 could not serve (the message says why), 2 wrong usage.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exit_now = true;
+    parsed.status = app.exit(error) == 0 ? 0 : 2;
+    return parsed;
+  }
+  for (const std::string& text : overrides)
+    if (auto applied = apply_override(options, text); !applied) {
+      std::fprintf(stderr, "atolld: %s\nfix: %s\n", applied.error().message.c_str(), applied.error().fix.c_str());
+      parsed.exit_now = true;
+      parsed.status = 2;
+      return parsed;
+    }
+  if (options.autostart && app.count("--idle-exit") == 0) options.idle_exit_s = 30;
+  if (!options.socket_path.empty() && options.socket_path.front() != '/') {
+    char here[PATH_MAX];
+    if (::getcwd(here, sizeof here) != nullptr) options.socket_path = std::string(here) + "/" + options.socket_path;
+  }
+  return parsed;
+}
+
+}  // namespace atoll_ipc::daemon

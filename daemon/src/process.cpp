@@ -1,0 +1,108 @@
+#include "process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <map>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+namespace atoll_ipc::daemon {
+namespace {
+
+std::string read_small(const std::string& path) {
+  const protocol::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char buffer[1024];
+  const ssize_t n = fd ? ::read(fd.get(), buffer, sizeof buffer) : -1;
+  return n <= 0 ? std::string() : std::string(buffer, static_cast<std::size_t>(n));
+}
+
+protocol::UniqueFd pidfd_open(pid_t pid) {
+  protocol::UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  return fd;
+}
+
+}  // namespace
+
+std::uint64_t start_time_of(pid_t pid) {
+  if (pid <= 0) return 0;
+  const std::string stat = read_small("/proc/" + std::to_string(pid) + "/stat");
+  // The command, field 2, is in parentheses and may hold anything; field 22 counts from the last one.
+  std::size_t at = stat.rfind(')');
+  if (at == std::string::npos) return 0;
+  for (int field = 2; field < 22; ++field) {
+    at = stat.find(' ', at + 1);
+    if (at == std::string::npos) return 0;
+  }
+  return std::strtoull(stat.c_str() + at + 1, nullptr, 10);
+}
+
+Result<Process> peer_of(int socket, protocol::UniqueFd& pidfd) {
+  ucred credentials{};
+  socklen_t length = sizeof credentials;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return fail_errno(errno, "SO_PEERCRED");
+  Process process;
+  process.pid = credentials.pid;
+  process.uid = credentials.uid;
+  int fd = -1;
+  length = sizeof fd;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0 && fd >= 0) {
+    pidfd = protocol::UniqueFd(fd);
+    process.start_time = start_time_of(process.pid);
+  } else if (process.pid > 0) {
+    // The pid may have been reused between connect and now: only a start time that is the same
+    // before and after proves that the descriptor is of the process whose start time we note.
+    process.start_time = start_time_of(process.pid);
+    pidfd = pidfd_open(process.pid);
+    if (!pidfd || process.start_time == 0 || start_time_of(process.pid) != process.start_time) pidfd.reset();
+  }
+  process.command = read_small("/proc/" + std::to_string(process.pid) + "/comm");
+  while (!process.command.empty() && process.command.back() == '\n') process.command.pop_back();
+  for (char& c : process.command)
+    if (static_cast<unsigned char>(c) < 32 || static_cast<unsigned char>(c) >= 127) c = '?';
+  return process;
+}
+
+protocol::UniqueFd open_process(const Process& process) {
+  if (process.pid <= 0) return {};
+  protocol::UniqueFd fd = pidfd_open(process.pid);
+  if (fd && (process.start_time == 0 || start_time_of(process.pid) == process.start_time)) return fd;
+  return {};
+}
+
+bool has_ended(int pidfd) noexcept {
+  pollfd entry{pidfd, POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN) != 0;
+}
+
+std::string user_name(uid_t uid) {
+  static std::map<uid_t, std::string> known;
+  const auto at = known.find(uid);
+  if (at != known.end()) return at->second;
+  const passwd* entry = ::getpwuid(uid);
+  const std::string name = entry != nullptr ? entry->pw_name : std::to_string(uid);
+  if (known.size() < 1024) known.emplace(uid, name);
+  return name;
+}
+
+bool user_id(const std::string& text, uid_t& uid) {
+  if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos && text.size() <= 10) {
+    const unsigned long long number = std::strtoull(text.c_str(), nullptr, 10);
+    if (number >= UINT32_MAX) return false;
+    uid = static_cast<uid_t>(number);
+    return true;
+  }
+  const passwd* entry = ::getpwnam(text.c_str());
+  if (entry == nullptr) return false;
+  uid = entry->pw_uid;
+  return true;
+}
+
+}  // namespace atoll_ipc::daemon

@@ -1,0 +1,193 @@
+#include "segment_files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "atoll/protocol/bytes.hpp"
+
+namespace atoll_ipc::daemon {
+namespace {
+
+std::string file_name(const protocol::ManifestFile& file) {
+  std::string name = protocol::role_name(file.role);
+  if (file.role == protocol::Role::lane || file.role == protocol::Role::group)
+    name += "-" + std::to_string(file.index) + "." + std::to_string(file.incarnation);
+  return name;
+}
+
+Result<void> write_all(int fd, std::span<const std::byte> content, const std::string& what) {
+  std::size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t n = ::pwrite(fd, content.data() + done, content.size() - done, static_cast<off_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(errno, "writing " + what);
+    done += static_cast<std::size_t>(n);
+  }
+  return {};
+}
+
+}  // namespace
+
+protocol::HeaderPage make_header_page(const protocol::Manifest& manifest, const protocol::ManifestFile& file) {
+  protocol::HeaderPage page{};
+  page.magic = protocol::kMagic;
+  page.layout_version = protocol::kLayoutVersion;
+  page.min_reader_version = protocol::kMinReaderVersion;
+  page.kind = static_cast<std::uint16_t>(manifest.kind);
+  page.header_length = protocol::kPageSize;
+  page.generation = manifest.generation;
+  page.uuid = manifest.uuid;
+  page.granule = protocol::kGranule;
+  page.alignment = manifest.alignment;
+  page.capacity = manifest.kind == protocol::Kind::stream ? manifest.capacity : manifest.size;
+  page.lane_max = manifest.kind == protocol::Kind::stream ? protocol::kMaxLanes : 0;
+  page.group_max = manifest.kind == protocol::Kind::stream ? protocol::kMaxGroups : 0;
+  page.role = static_cast<std::uint16_t>(file.role);
+  page.index = static_cast<std::uint16_t>(file.index);
+  page.file_size = file.size;
+  page.data_offset = protocol::kPageSize;
+  page.created_ns = manifest.created_ns;
+  return page;
+}
+
+std::string describe(const Segment& segment, const protocol::ManifestFile& file) {
+  return "the " + file_name(file) + " file of '" + segment.name() + "'";
+}
+
+std::uint64_t staging_offset(const protocol::Manifest& manifest) noexcept {
+  return protocol::kPageSize + protocol::round_up(manifest.size, protocol::kPageSize);
+}
+
+Result<UniqueFd> create_segment_file(Segment& segment, protocol::ManifestFile& file, std::span<const std::byte> content) {
+  const std::string what = describe(segment, file);
+  const bool memfd = segment.manifest.backing == protocol::Backing::memfd;
+  auto fd = memfd ? create_memfd(segment.directory_name() + "/" + file_name(file), file.size)
+                  : create_file_at(segment.directory.get(), file_name(file), file.size, what);
+  if (!fd) {
+    Failure failure = fd.error();
+    failure.segment = segment.name();
+    return fail(std::move(failure));
+  }
+  if (auto written = write_all(fd->get(), content, what); !written) {
+    if (!memfd) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
+    return fail(written.error());
+  }
+  if (!memfd) {
+    file.path = segment.directory_path + "/" + file_name(file);
+    return fd;
+  }
+  // Only a lane is sealed further, by the broker, once its producer has mapped it.
+  if (file.role != protocol::Role::lane) ::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_SEAL);
+  auto copy = reopen(fd->get(), true, what);
+  segment.memfds[{file.role, file.index}] = std::move(*fd);
+  return copy;
+}
+
+void remove_segment_file(Segment& segment, const protocol::ManifestFile& file) noexcept {
+  segment.memfds.erase({file.role, file.index});
+  if (segment.directory) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
+}
+
+Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::ManifestFile& file, bool writable) {
+  const std::string what = describe(segment, file);
+  Result<UniqueFd> fd = UniqueFd();
+  if (segment.manifest.backing == protocol::Backing::memfd) {
+    const auto at = segment.memfds.find({file.role, file.index});
+    if (at == segment.memfds.end()) return fail(Errc::segment_lost, what + " had no name and nobody held it", segment.name());
+    fd = reopen(at->second.get(), writable, what);
+  } else {
+    fd = open_file_at(segment.directory.get(), file_name(file), writable, what);
+  }
+  if (!fd) {
+    Failure failure = fd.error();
+    failure.segment = segment.name();
+    return fail(std::move(failure));
+  }
+  std::array<std::byte, sizeof(protocol::HeaderPage)> page{};
+  const ssize_t n = ::pread(fd->get(), page.data(), page.size(), 0);
+  protocol::ExpectedPage expected;
+  expected.role = file.role;
+  expected.kind = segment.manifest.kind;
+  expected.index = static_cast<std::uint16_t>(file.index);
+  expected.generation = segment.manifest.generation;
+  expected.uuid = segment.manifest.uuid;
+  expected.file_size = file.size;
+  expected.segment = segment.name();
+  protocol::HeaderPage checked{};
+  if (auto wrong = protocol::check_header_page(std::span(page.data(), n < 0 ? 0 : static_cast<std::size_t>(n)), expected,
+                                               file_size(fd->get()), &checked))
+    return fail(std::move(*wrong));
+  const std::uint64_t capacity = segment.stream() ? segment.manifest.capacity : segment.manifest.size;
+  if (checked.capacity != capacity || checked.alignment != segment.manifest.alignment)
+    return fail(Errc::bad_header, what + " has another capacity or alignment than the manifest", segment.name(), checked.capacity);
+  return fd;
+}
+
+Result<std::shared_ptr<Mapping>> map_segment_file(Segment& segment, const protocol::ManifestFile& file) {
+  if (file.role == protocol::Role::lane) {
+    const auto at = segment.lanes.find(file.index);
+    if (at != segment.lanes.end() && at->second.mapping) return at->second.mapping;
+  }
+  auto fd = open_segment_file(segment, file, true);
+  if (!fd) return fail(fd.error());
+  auto mapping = Mapping::map(fd->get(), file.size, true, describe(segment, file));
+  if (!mapping) return fail(mapping.error());
+  return std::make_shared<Mapping>(std::move(*mapping));
+}
+
+Result<void> map_control_files(Segment& segment) {
+  const auto* bell = segment.file(protocol::Role::bell);
+  const auto* main = segment.file(segment.stream() ? protocol::Role::header : protocol::Role::data);
+  auto main_fd = open_segment_file(segment, *main, true);
+  if (!main_fd) return fail(main_fd.error());
+  auto bell_fd = open_segment_file(segment, *bell, true);
+  if (!bell_fd) return fail(bell_fd.error());
+  auto main_mapping = Mapping::map(main_fd->get(), protocol::kPageSize, true, describe(segment, *main));
+  if (!main_mapping) return fail(main_mapping.error());
+  auto bell_mapping = Mapping::map(bell_fd->get(), protocol::kPageSize, true, describe(segment, *bell));
+  if (!bell_mapping) return fail(bell_mapping.error());
+  segment.header = std::move(*main_mapping);
+  segment.bell = std::move(*bell_mapping);
+  return {};
+}
+
+Result<void> create_control_files(Segment& segment) {
+  protocol::Manifest& manifest = segment.manifest;
+  protocol::ManifestFile bell;
+  bell.role = protocol::Role::bell;
+  bell.size = protocol::kPageSize;
+  const protocol::HeaderPage bell_page = make_header_page(manifest, bell);
+  if (auto made = create_segment_file(segment, bell, std::as_bytes(std::span(&bell_page, 1))); !made) return fail(made.error());
+
+  protocol::ManifestFile main;
+  if (segment.stream()) {
+    main.role = protocol::Role::header;
+    main.size = protocol::kPageSize;
+    auto content = std::make_unique<protocol::SegmentHeader>();
+    std::memset(static_cast<void*>(content.get()), 0, sizeof *content);
+    content->page = make_header_page(manifest, main);
+    content->state.raw = static_cast<std::uint32_t>(protocol::SegmentState::live);
+    content->changes.raw = 1;
+    content->when_full.raw = static_cast<std::uint32_t>(manifest.when_full);
+    if (auto made = create_segment_file(segment, main, std::as_bytes(std::span(content.get(), 1))); !made) return fail(made.error());
+  } else {
+    main.role = protocol::Role::data;
+    main.size = staging_offset(manifest) + protocol::round_up(manifest.put_size, protocol::kPageSize);
+    auto content = std::make_unique<protocol::BytesHeader>();
+    std::memset(static_cast<void*>(content.get()), 0, sizeof *content);
+    content->page = make_header_page(manifest, main);
+    content->state.raw = static_cast<std::uint32_t>(protocol::SegmentState::live);
+    content->changes.raw = 1;
+    content->put_size = manifest.put_size;
+    content->staging_offset = staging_offset(manifest);
+    if (auto made = create_segment_file(segment, main, std::as_bytes(std::span(content.get(), 1))); !made) return fail(made.error());
+  }
+  manifest.files.push_back(std::move(main));
+  manifest.files.push_back(std::move(bell));
+  return map_control_files(segment);
+}
+
+}  // namespace atoll_ipc::daemon

@@ -1,0 +1,375 @@
+#include "segment_store.hpp"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "atoll/protocol/kill_point.hpp"
+#include "bell_tower.hpp"
+#include "clock.hpp"
+#include "guard.hpp"
+#include "lane_recovery.hpp"
+#include "segment_files.hpp"
+
+namespace atoll_ipc::daemon {
+
+using nlohmann::json;
+using protocol::Backing;
+using protocol::Role;
+
+Result<UniqueFd> open_data_directory(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd) return fd;
+  if (errno == ENOENT || errno == ENOTDIR)
+    return fail(Errc::invalid_argument, "options.directory: " + path + " is not a directory", {}, 0, "make the directory first");
+  return fail_errno(errno, "opening the directory " + path);
+}
+
+SegmentPtr SegmentStore::find(const std::string& name) const {
+  const auto at = segments_.find(name);
+  return at == segments_.end() ? nullptr : at->second;
+}
+
+Result<void> SegmentStore::publish(Segment& segment) {
+  segment.manifest_text = protocol::manifest_text(segment.manifest);
+  if (segment.manifest.backing == Backing::file) {
+    ATOLL_KILL_POINT("broker.manifest.beside");
+    if (auto beside = replace_file_at(segment.directory.get(), "manifest.json", segment.manifest_text, true, "the manifest of '" + segment.name() + "'"); !beside)
+      return beside;
+  }
+  ATOLL_KILL_POINT("broker.manifest.rename");
+  auto replaced = replace_file_at(runtime_.segments.get(), protocol::path_component(segment.name()) + ".json", segment.manifest_text, false,
+                                  "the manifest of '" + segment.name() + "'");
+  ATOLL_KILL_POINT("broker.manifest.renamed");
+  return replaced;
+}
+
+Result<protocol::Manifest> SegmentStore::find_saved(const std::string& name, const std::string& directory) const {
+  auto above = open_data_directory(directory);
+  if (!above) return fail(above.error());
+  const std::string prefix = protocol::path_component(name) + "@";
+  protocol::Manifest best;
+  for (const std::string& entry : list_directory(above->get())) {
+    if (entry.compare(0, prefix.size(), prefix) != 0) continue;
+    auto inner = open_directory_at(above->get(), entry);
+    if (!inner) continue;
+    auto text = read_file_at(inner->get(), "manifest.json", protocol::kMaxManifest, "the manifest in " + directory + "/" + entry);
+    if (!text) continue;
+    protocol::Manifest manifest;
+    if (auto wrong = protocol::parse_manifest(*text, manifest)) {
+      wrong->segment = name;
+      wrong->message += " (in " + directory + "/" + entry + ")";
+      return fail(std::move(*wrong));
+    }
+    if (manifest.name == name && manifest.generation > best.generation && prefix + std::to_string(manifest.generation) == entry) best = std::move(manifest);
+  }
+  if (best.generation == 0) return fail(Errc::unknown_segment, "the directory " + directory + " holds no data of '" + name + "'", name);
+  // Where it is now counts, not where it was when it was written.
+  best.directory = directory;
+  for (protocol::ManifestFile& file : best.files)
+    if (const auto slash = file.path.rfind('/'); slash != std::string::npos)
+      file.path = directory + "/" + prefix + std::to_string(best.generation) + file.path.substr(slash);
+  return best;
+}
+
+Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted) {
+  adopted = false;
+  auto segment = std::make_shared<Segment>();
+  UniqueFd above;
+  if (draft.backing == Backing::file) {
+    auto opened = open_data_directory(draft.directory);
+    if (!opened) return fail(opened.error());
+    above = std::move(*opened);
+    if (auto saved = find_saved(draft.name, draft.directory)) {
+      segment->manifest = std::move(*saved);
+      if (auto taken = adopt(*segment); !taken) return fail(taken.error());
+      generation_ = std::max(generation_, segment->manifest.generation);
+      if (auto published = publish(*segment); !published) return fail(published.error());
+      segments_[segment->name()] = segment;
+      adopted = true;
+      return segment;
+    } else if (saved.error().code != Errc::unknown_segment) {
+      return fail(saved.error());
+    }
+  }
+  segment->manifest = std::move(draft);
+  protocol::Manifest& manifest = segment->manifest;
+  manifest.generation = ++generation_;
+  manifest.created_ns = real_ns();
+  if (::getrandom(manifest.uuid.data(), manifest.uuid.size(), 0) < 0) return fail_errno(errno, "getrandom");
+  journal_.append({{"t", "creating"}, {"name", manifest.name}, {"generation", manifest.generation}, {"directory", manifest.directory}});
+  ATOLL_KILL_POINT("broker.create.intent");
+
+  const auto undo = [&](Failure failure) {
+    remove_files(*segment);
+    journal_.append({{"t", "removed"}, {"name", manifest.name}, {"generation", manifest.generation}});
+    if (failure.segment.empty()) failure.segment = manifest.name;
+    return fail(std::move(failure));
+  };
+  if (manifest.backing != Backing::memfd) {
+    const bool shm = manifest.backing == Backing::shm;
+    const std::string where = shm ? runtime_.shm_path : manifest.directory;
+    auto directory = make_directory_at(shm ? runtime_.shm.get() : above.get(), segment->directory_name(), where);
+    if (!directory) return undo(directory.error());
+    segment->directory = std::move(*directory);
+    segment->directory_path = where + "/" + segment->directory_name();
+  }
+  ATOLL_KILL_POINT("broker.create.directory");
+  if (auto made = create_control_files(*segment); !made) return undo(made.error());
+  ATOLL_KILL_POINT("broker.create.files");
+  if (!guarded([&] { (segment->stream() ? segment->stream_header()->broker_epoch : segment->bytes_header()->broker_epoch).store_relaxed(epoch_); }))
+    return undo(Failure{Errc::truncated_file, "the header of '" + manifest.name + "' was cut while it was made", manifest.name, 0, {}});
+  if (segment->stream()) {
+    if (auto lane = add_lane(*segment); !lane) return undo(lane.error());
+  } else if (auto published = publish(*segment); !published) {
+    return undo(published.error());
+  }
+  segments_[segment->name()] = segment;
+  journal_.append({{"t", "created"}, {"name", manifest.name}, {"generation", manifest.generation}});
+  ATOLL_KILL_POINT("broker.create.commit");
+  return segment;
+}
+
+void SegmentStore::remove_files(Segment& segment) noexcept {
+  const bool beside = segment.manifest.backing == Backing::file;
+  // Manifests first: without one the rest is litter that a restart removes.
+  ::unlinkat(runtime_.segments.get(), (protocol::path_component(segment.name()) + ".json").c_str(), 0);
+  ATOLL_KILL_POINT("broker.remove.manifest");
+  segment.memfds.clear();
+  if (beside) {
+    if (segment.directory) ::unlinkat(segment.directory.get(), "manifest.json", 0);
+    if (auto above = open_data_directory(segment.manifest.directory)) remove_tree_at(above->get(), segment.directory_name());
+  } else {
+    remove_tree_at(runtime_.shm.get(), segment.directory_name());
+  }
+  segment.directory.reset();
+  ATOLL_KILL_POINT("broker.remove.files");
+}
+
+void SegmentStore::remove(const SegmentPtr& segment) {
+  journal_.append({{"t", "removing"}, {"name", segment->name()}, {"generation", segment->manifest.generation}, {"directory", segment->manifest.directory}});
+  ATOLL_KILL_POINT("broker.remove.intent");
+  segment->removed = true;
+  if (segment->header)
+    static_cast<void>(guarded([&] {
+      (segment->stream() ? segment->stream_header()->state : segment->bytes_header()->state)
+          .store_release(static_cast<std::uint32_t>(protocol::SegmentState::removed));
+    }));
+  ATOLL_KILL_POINT("broker.remove.state");
+  changed(*segment);
+  remove_files(*segment);
+  segments_.erase(segment->name());
+  journal_.append({{"t", "removed"}, {"name", segment->name()}, {"generation", segment->manifest.generation}});
+}
+
+void SegmentStore::ring(Segment& segment) {
+  if (segment.bell) ring_sleepers(*segment.bell.as<protocol::BellFile>(), *runtime_.bells);
+}
+
+void SegmentStore::changed(Segment& segment) {
+  if (segment.header)
+    static_cast<void>(guarded([&] { (segment.stream() ? segment.stream_header()->changes : segment.bytes_header()->changes).fetch_add(1); }));
+  ring(segment);
+}
+
+void SegmentStore::finish_interrupted(const Replay& replay) {
+  // The last word on each generation decides.
+  std::map<std::uint64_t, json> open;
+  for (const json& entry : replay.entries) {
+    const std::string type = entry["t"];
+    const std::uint64_t generation = entry.contains("generation") && entry["generation"].is_number_unsigned() ? entry["generation"].get<std::uint64_t>() : 0;
+    if (type == "creating" || type == "removing") open[generation] = entry;
+    if (type == "created" || type == "removed") open.erase(generation);
+    if (type == "creating" || type == "counters") generation_ = std::max(generation_, generation);
+  }
+  for (const auto& [generation, entry] : open) {
+    Segment segment;
+    segment.manifest.name = entry.value("name", "");
+    segment.manifest.generation = generation;
+    segment.manifest.directory = entry.value("directory", "");
+    if (!segment.manifest.directory.empty()) segment.manifest.backing = Backing::file;
+    if (!protocol::valid_name(segment.manifest.name)) continue;
+    // A creation whose manifest of this generation was published is finished, not undone.
+    auto text = read_file_at(runtime_.segments.get(), protocol::path_component(segment.manifest.name) + ".json", protocol::kMaxManifest, "a manifest");
+    protocol::Manifest published;
+    const bool there = text && !protocol::parse_manifest(*text, published) && published.generation == generation;
+    if (entry["t"] == "creating" && there) continue;
+    spdlog::info("{} of '{}' generation {} was interrupted: {}", entry["t"] == "creating" ? "creation" : "removal", segment.manifest.name, generation,
+                 entry["t"] == "creating" ? "undone" : "finished");
+    if (there || !text) {
+      remove_files(segment);
+    } else if (segment.manifest.backing == Backing::file) {
+      if (auto above = open_data_directory(segment.manifest.directory)) remove_tree_at(above->get(), segment.directory_name());
+    } else {
+      remove_tree_at(runtime_.shm.get(), segment.directory_name());
+    }
+  }
+}
+
+void SegmentStore::adopt_all(const Replay& replay, std::uint64_t epoch) {
+  epoch_ = epoch;
+  finish_interrupted(replay);
+  for (const std::string& file : list_directory(runtime_.segments.get())) {
+    if (file.size() > 9 && file.compare(file.size() - 9, 9, ".json.new") == 0) {
+      ::unlinkat(runtime_.segments.get(), file.c_str(), 0);
+      continue;
+    }
+    if (file.size() > 5 && file.compare(file.size() - 5, 5, ".json") == 0) adopt_manifest(file);
+  }
+}
+
+void SegmentStore::adopt_manifest(const std::string& file_name) {
+  std::string name = file_name.substr(0, file_name.size() - 5);
+  std::replace(name.begin(), name.end(), '+', '/');
+  if (!protocol::valid_name(name)) {
+    spdlog::warn("segments/{}: not named like a segment, left alone", file_name);
+    return;
+  }
+  auto segment = std::make_shared<Segment>();
+  segment->manifest.name = name;
+  auto text = read_file_at(runtime_.segments.get(), file_name, protocol::kMaxManifest, "the manifest of '" + name + "'");
+  if (!text) {
+    segment->broken = text.error();
+  } else if (auto wrong = protocol::parse_manifest(*text, segment->manifest)) {
+    segment->broken = std::move(*wrong);
+    segment->manifest.name = name;
+  } else if (segment->manifest.name != name) {
+    segment->broken = Failure{Errc::bad_manifest, "the manifest of '" + name + "' speaks of another segment", name, 0, {}};
+    segment->manifest = {};
+    segment->manifest.name = name;
+  } else if (auto adopted = adopt(*segment); !adopted) {
+    segment->broken = adopted.error();
+  }
+  if (text) segment->manifest_text = *text;
+  generation_ = std::max(generation_, segment->manifest.generation);
+  if (segment->broken) {
+    segment->broken->segment = name;
+    if (!segment->awaiting_memory) spdlog::error("'{}' cannot be used: {}", name, segment->broken->message);
+  } else {
+    segment->manifest_text = protocol::manifest_text(segment->manifest);
+    spdlog::info("'{}' adopted: {} generation {}, {} lanes, {} groups", name, protocol::kind_name(segment->manifest.kind), segment->manifest.generation,
+                 segment->lanes.size(), segment->groups.size());
+  }
+  segments_[name] = std::move(segment);
+}
+
+Result<void> SegmentStore::adopt(Segment& segment) {
+  const protocol::Manifest& manifest = segment.manifest;
+  if (manifest.backing == Backing::memfd) {
+    segment.awaiting_memory = true;
+    return fail(Errc::segment_lost, "the memory of '" + manifest.name + "' had no name and nobody has offered it back", manifest.name);
+  }
+  const bool shm = manifest.backing == Backing::shm;
+  UniqueFd above;
+  if (!shm) {
+    auto opened = open_data_directory(manifest.directory);
+    if (!opened) return fail(Errc::truncated_file, "the directory " + manifest.directory + " of '" + manifest.name + "' is gone", manifest.name);
+    above = std::move(*opened);
+  }
+  auto directory = open_directory_at(shm ? runtime_.shm.get() : above.get(), segment.directory_name());
+  if (!directory)
+    return fail(Errc::truncated_file, "the files of '" + manifest.name + "' are gone (" + directory.error().message + ")", manifest.name);
+  segment.directory = std::move(*directory);
+  segment.directory_path = (shm ? runtime_.shm_path : manifest.directory) + "/" + segment.directory_name();
+  return adopt_files(segment);
+}
+
+void SegmentStore::remove_strays(Segment& segment) noexcept {
+  try {
+    for (const std::string& entry : list_directory(segment.directory.get())) {
+      bool known = entry == "manifest.json";
+      for (const protocol::ManifestFile& file : segment.manifest.files)
+        known = known || file.path == segment.directory_path + "/" + entry;
+      if (!known) ::unlinkat(segment.directory.get(), entry.c_str(), 0);
+    }
+  } catch (...) {
+  }
+}
+
+Result<void> SegmentStore::adopt_files(Segment& segment) {
+  for (const protocol::ManifestFile& file : segment.manifest.files) {
+    auto fd = open_segment_file(segment, file, false);
+    if (!fd) return fail(fd.error());
+    segment.next_incarnation = std::max(segment.next_incarnation, file.incarnation + 1);
+    if (file.role == Role::lane) {
+      Lane lane;
+      lane.number = file.index;
+      lane.incarnation = file.incarnation;
+      // Whoever owned it is named by the journal; until then it is nobody's.
+      lane.state = protocol::LaneState::orphaned;
+      protocol::LaneHeader header{};
+      if (::pread(fd->get(), static_cast<void*>(&header), sizeof header, 0) == sizeof header &&
+          header.state.raw == static_cast<std::uint32_t>(protocol::LaneState::closed))
+        lane.state = protocol::LaneState::closed;
+      lane.last_uid = segment.manifest.uid;
+      segment.lanes[lane.number] = std::move(lane);
+    }
+    if (file.role == Role::group) {
+      Group group;
+      group.id = file.index;
+      group.incarnation = file.incarnation;
+      group.name = file.group;
+      group.flags = file.group_flags;
+      segment.groups[group.id] = std::move(group);
+    }
+  }
+  if (segment.manifest.backing != Backing::memfd) remove_strays(segment);
+  if (auto mapped = map_control_files(segment); !mapped) return mapped;
+  std::uint64_t lanes = 0;
+  std::uint32_t groups = 0;
+  for (const auto& [number, lane] : segment.lanes) lanes |= 1ull << number;
+  for (const auto& [id, group] : segment.groups) groups |= 1u << id;
+  const bool whole = guarded([&] {
+    if (segment.stream()) {
+      protocol::SegmentHeader& header = *segment.stream_header();
+      header.state.store_release(static_cast<std::uint32_t>(protocol::SegmentState::live));
+      header.broker_epoch.store_relaxed(epoch_);
+      header.active_lanes.store_release(lanes);
+      header.active_groups.exchange(groups);
+    } else {
+      segment.bytes_header()->state.store_release(static_cast<std::uint32_t>(protocol::SegmentState::live));
+      segment.bytes_header()->broker_epoch.store_relaxed(epoch_);
+    }
+  });
+  if (!whole) return fail(Errc::truncated_file, "the header of '" + segment.name() + "' was cut", segment.name());
+  changed(segment);
+  return {};
+}
+
+bool SegmentStore::offer_memory(const UniqueFd& fd) {
+  // The file's own header page says where it belongs. Only memory that we made (it is ours, sealed) counts.
+  protocol::HeaderPage page{};
+  struct stat status {};
+  const int seals = ::fcntl(fd.get(), F_GET_SEALS);
+  if (::fstat(fd.get(), &status) != 0 || status.st_uid != ::geteuid() || seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW) ||
+      ::pread(fd.get(), &page, sizeof page, 0) != sizeof page)
+    return false;
+  for (auto& [name, segment] : segments_) {
+    if (!segment->awaiting_memory || segment->manifest.uuid != page.uuid || segment->manifest.generation != page.generation) continue;
+    const auto role = static_cast<Role>(page.role);
+    if (segment->file(role, page.index) == nullptr || segment->memfds.count({role, page.index}) != 0) return false;
+    auto writable = reopen(fd.get(), true, "memory of '" + name + "'");
+    if (!writable) return false;
+    segment->memfds[{role, page.index}] = std::move(*writable);
+    if (segment->memfds.size() < segment->manifest.files.size()) return true;
+    segment->awaiting_memory = false;
+    if (auto adopted = adopt_files(*segment); !adopted) {
+      segment->broken = adopted.error();
+      return true;
+    }
+    segment->broken.reset();
+    segment->manifest_text = protocol::manifest_text(segment->manifest);
+    for (auto& [number, lane] : segment->lanes) {
+      const int lane_seals = ::fcntl(segment->memfds[{Role::lane, number}].get(), F_GET_SEALS);
+      lane.sealed = (lane_seals & F_SEAL_FUTURE_WRITE) != 0;
+    }
+    spdlog::info("'{}' adopted from its clients' memory", name);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace atoll_ipc::daemon

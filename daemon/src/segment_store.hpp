@@ -1,0 +1,79 @@
+// The segment store: every segment by name; creating, describing, adopting and removing them.
+//
+// The commit point of a creation is the manifest's rename, of a removal the manifest's unlink; the
+// journal's INTENT before either tells a restarted broker what to undo or finish. Policy (rights,
+// limits) is the caller's.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "journal.hpp"
+#include "runtime_directory.hpp"
+#include "segment.hpp"
+
+namespace atoll_ipc::daemon {
+
+// Where a new group starts.
+struct GroupStart {
+  enum class From { earliest, latest, back } from = From::earliest;
+  std::uint64_t back = 0;
+};
+
+class SegmentStore {
+ public:
+  SegmentStore(RuntimeDirectory& runtime, Journal& journal) : runtime_(runtime), journal_(journal) {}
+
+  // At start: what the journal left unfinished, then every manifest. Broken segments are kept, marked.
+  void adopt_all(const Replay& replay, std::uint64_t epoch);
+
+  [[nodiscard]] SegmentPtr find(const std::string& name) const;
+  [[nodiscard]] const std::map<std::string, SegmentPtr>& all() const noexcept { return segments_; }
+
+  // `draft`: name, kind, backing, directory, geometry, access, uid. For a file backing whose directory
+  // holds data of this name already, that data is adopted; `adopted` tells.
+  Result<SegmentPtr> create(protocol::Manifest draft, bool& adopted);
+  // A newest manifest of this name in the directory of a file backing, if there is one.
+  [[nodiscard]] Result<protocol::Manifest> find_saved(const std::string& name, const std::string& directory) const;
+  void remove(const SegmentPtr& segment);
+
+  // A file for a new lane, state closed; its number is the lowest free one.
+  Result<Lane*> add_lane(Segment& segment);
+  void remove_lane(Segment& segment, unsigned number);
+  Result<Group*> add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start);
+  void remove_group(Segment& segment, unsigned id);
+  // Takes the lane out of the set that readers follow, keeping its file: a damaged one.
+  void withdraw_lane(Segment& segment, unsigned number);
+
+  // changes + 1, and wakes who sleeps on the segment.
+  void changed(Segment& segment);
+  void ring(Segment& segment);
+
+  // A file offered by a client that held it: taken if it belongs to a memfd segment that lost its own.
+  bool offer_memory(const UniqueFd& fd);
+
+  [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+  [[nodiscard]] std::uint64_t epoch() const noexcept { return epoch_; }
+  [[nodiscard]] RuntimeDirectory& runtime() noexcept { return runtime_; }
+
+ private:
+  Result<void> publish(Segment& segment);
+  Result<void> adopt(Segment& segment);
+  Result<void> adopt_files(Segment& segment);
+  void adopt_manifest(const std::string& file_name);
+  void finish_interrupted(const Replay& replay);
+  void remove_files(Segment& segment) noexcept;
+  void remove_strays(Segment& segment) noexcept;
+
+  RuntimeDirectory& runtime_;
+  Journal& journal_;
+  std::map<std::string, SegmentPtr> segments_;
+  std::uint64_t generation_ = 0;
+  std::uint64_t epoch_ = 0;
+};
+
+// Opens the data directory of a `file` segment: any directory that exists.
+Result<UniqueFd> open_data_directory(const std::string& path);
+
+}  // namespace atoll_ipc::daemon
