@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -164,3 +165,91 @@ class Broker:
         if exception[0] is None:
             assert status == 0, f"the broker ended with status {status}:\n{text}"
             assert not left, f"{shm} was left behind"
+
+
+class Holder:
+    """A process of its own that holds things: see holder.py."""
+
+    def __init__(self, broker):
+        here = os.path.dirname(os.path.abspath(__file__))
+        self.process = subprocess.Popen([sys.executable, os.path.join(here, "holder.py"), broker.path],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=here)
+        self.session = self.do("hello")
+
+    def do(self, operation, *arguments):
+        self.process.stdin.write(json.dumps([operation, *arguments]) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        if isinstance(answer, dict) and "error" in answer:
+            raise CallError({"error": "x." + answer["error"], "parameters": answer})
+        return answer
+
+    def attach(self, name, role, **parameters):
+        answer = self.do("attach", name, role, parameters)
+        return answer["handle"], answer
+
+    def poke(self, handle, role, offset, data, **match):
+        self.do("poke", handle, role, match, offset, data.hex())
+
+    def peek(self, handle, role, offset, size, **match):
+        return bytes.fromhex(self.do("peek", handle, role, match, offset, size))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.process.poll() is None:
+            self.kill()
+
+
+def u16(value):
+    return struct.pack("<H", value)
+
+
+def u32(value):
+    return struct.pack("<I", value)
+
+
+def u64(value):
+    return struct.pack("<Q", value)
+
+
+def record(state, length, sequence, lap=0, kind=1):
+    """A record header: what stands at the start of each record of a ring."""
+    return struct.pack("<IIIHBB", state | lap << 3, length, sequence, 0, 0, kind)
+
+
+EMPTY, CLAIMED, COMMITTED, ABORTED, PADDING = range(5)
+LANE_STATE, LANE_LIMIT, LANE_TAIL, LANE_SEQUENCE, LANE_FINISHED, LANE_WAKE_MODE, RING = 128, 256, 384, 392, 400, 408, 4096
+OWNED, CLOSED, ORPHANED = 1, 2, 3
+GROUP_MEMBERS, GROUP_RETURNED, GROUP_LOCK, GROUP_REDO, GROUP_LANES, GROUP_CLAIMS = 136, 144, 512, 768, 4096, 8192
+FREE, HELD, RETURNED = range(3)
+
+
+def eventually(check, what, seconds=10):
+    """Waits for something that another process does and that cannot be slept on."""
+    end = time.monotonic() + seconds
+    while True:
+        value = check()
+        if value:
+            return value
+        assert time.monotonic() < end, f"did not happen within {seconds} s: {what}"
+        time.sleep(0.005)
+
+
+def read_file(path, offset, size):
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def file_paths(connection, name):
+    """Paths of a segment's files, by (role, number)."""
+    manifest = json.loads(connection.call("Manifest", name=name)[0]["manifest"])
+    return {(row["role"], row.get("lane", row.get("id", 0))): row["path"] for row in manifest["files"]}

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 from support.agents import Agent, AgentError
-from support.broker import ATOLLD, Runtime, wait_for_end
+from support.broker import Runtime, start_broker, stop_broker
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENOUGH = 30_000  # ms
@@ -250,10 +250,6 @@ def test_every_point_of_the_client_is_passed_by_one_of_the_works(runtime, agents
     assert set(CLIENT_POINTS) <= passed, f"never passed: {sorted(set(CLIENT_POINTS) - passed)}"
 
 
-def start_broker(runtime: Runtime, **environment: str) -> subprocess.Popen:
-    return subprocess.Popen([ATOLLD, "--socket", str(runtime.socket)], env=os.environ | environment, stderr=subprocess.DEVNULL)
-
-
 def work_of_a_broker(agents) -> None:
     """Everything that makes the broker change something."""
     a, b = agents("C++"), agents("C++", connect=False)
@@ -282,27 +278,23 @@ def work_of_a_broker(agents) -> None:
 @pytest.mark.parametrize("passage", [1, 2])
 @pytest.mark.parametrize("point", BROKER_POINTS)
 def test_the_broker_killed_at(runtime, agents, point, passage):
-    broker = start_broker(runtime, ATOLL_KILL_AT=f"{point}:{passage}")
+    broker = start_broker(runtime.socket, environment={"ATOLL_KILL_AT": f"{point}:{passage}"})
     try:
         work_of_a_broker(agents)
         nothing_is_left(runtime, agents)
     finally:
-        if not wait_for_end(broker.pid, 0):
-            broker.terminate()
-        broker.wait(20)
+        stop_broker(broker)
 
 
 def test_every_point_of_the_broker_is_passed(runtime, agents, tmp_path):
     listing = tmp_path / "points"
-    broker = start_broker(runtime, ATOLL_KILL_LIST=str(listing))
+    broker = start_broker(runtime.socket, environment={"ATOLL_KILL_LIST": str(listing)})
     work_of_a_broker(agents)
-    broker.terminate()
-    assert broker.wait(20) == 0
+    stop_broker(broker)
     # A second life passes the points of recovery.
-    broker = start_broker(runtime, ATOLL_KILL_LIST=str(listing))
+    broker = start_broker(runtime.socket, environment={"ATOLL_KILL_LIST": str(listing)})
     work_of_a_broker(agents)
-    broker.terminate()
-    assert broker.wait(20) == 0
+    stop_broker(broker)
     passed = set(listing.read_text().split())
     listing.unlink()
     assert set(BROKER_POINTS) <= passed, f"never passed: {sorted(set(BROKER_POINTS) - passed)}"

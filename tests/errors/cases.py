@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from support.agents import LANGUAGES, Agent
-from support.broker import ATOLLD, Runtime
+from support.broker import Runtime, start_broker
 
 # Header page, protocol/include/atoll/protocol/header_page.hpp.
 MAGIC, MIN_READER, GENERATION, REQUIRED_FEATURES, CAPACITY, FILE_SIZE = 0, 10, 16, 40, 64, 80
@@ -49,10 +49,8 @@ class Scene:
         return found[0]
 
     def broker(self, *options: str) -> None:
-        """Starts the broker with options of its own; ready when it answers."""
-        self.brokers.append(subprocess.Popen([ATOLLD, "--socket", str(self.runtime.socket), *options], stderr=subprocess.DEVNULL))
-        os.environ.pop("NOTIFY_SOCKET", None)
-        self.start("C++").close()
+        """Starts the broker with options of its own."""
+        self.brokers.append(start_broker(self.runtime.socket, *options))
 
 
 def scribble(path: pathlib.Path, offset: int, data: bytes) -> None:

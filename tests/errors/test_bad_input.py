@@ -4,7 +4,7 @@ import os
 import pytest
 from cases import CASES, Scene
 from support.agents import LANGUAGES, AgentError
-from support.broker import wait_for_end
+from support.broker import stop_broker
 
 shown: dict[tuple[str, str], str] = {}  # (case, language) -> code
 
@@ -34,7 +34,5 @@ def test_bad_input(runtime, agents, case, language):
         assert after.call("receive", h="c")["data"] == b"still here"
     finally:
         for broker in scene.brokers:
-            broker.terminate()
-            assert wait_for_end(broker.pid, 10)
-            broker.wait()
+            stop_broker(broker)
     shown[case.id, language] = error.name

@@ -59,8 +59,6 @@ def write_to_mapping(descriptor, size):
 
 def address_of(memory, size):
     """Where a read-only mmap object's memory is."""
-    import _ctypes  # noqa: F401 (PyObject_GetBuffer needs ctypes loaded)
-
     class Buffer(ctypes.Structure):
         _fields_ = [("buf", ctypes.c_void_p), ("obj", ctypes.py_object), ("len", ctypes.c_ssize_t), ("itemsize", ctypes.c_ssize_t),
                     ("readonly", ctypes.c_int), ("ndim", ctypes.c_int), ("format", ctypes.c_char_p), ("shape", ctypes.c_void_p),

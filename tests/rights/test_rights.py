@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support.broker import ATOLLD, wait_for_end
+from support.broker import start_broker, stop_broker
 
 INTRUDER = pathlib.Path(__file__).with_name("intruder.py")
 ORDINARY_USERS = (65531, 65532)
@@ -32,20 +32,17 @@ def test_a_consumer_of_another_user_cannot_get_a_lane_writable(runtime, agents, 
         pytest.skip("needs root to be two other users")
     owner, other = ORDINARY_USERS
     os.chown(runtime.directory, owner, owner)
-    environment = os.environ | runtime.environment
-    broker = subprocess.Popen(["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups", ATOLLD, "--socket", str(runtime.socket),
-                               "--allow-other-users"], env=environment, stderr=subprocess.DEVNULL)
+    as_owner = ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
+    broker = start_broker(runtime.socket, "--allow-other-users", prefix=as_owner)
     try:
-        producer = agents("C++", prefix=["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"])
+        producer = agents("C++", prefix=as_owner)
         producer.call("create", name="s", kind="stream", backing=backing, access=f"{other}:c")
         producer.call("open_producer", h="p", name="s")
         producer.call("send", h="p", data=b"payload")
         got = run_as(other, INTRUDER, str(runtime.socket), "s")
         producer.close()
     finally:
-        broker.terminate()
-        assert wait_for_end(broker.pid, 10)
-        broker.wait()
+        stop_broker(broker)
     assert got["read"] == "allowed"
     assert (got["map for writing"], got["mprotect"], got["reopen"], got["store"]) == ("EACCES", "EACCES", "EACCES", "SIGSEGV")
     assert got["truncate"] != "allowed" and got["write"] != "allowed"
@@ -63,7 +60,7 @@ def test_a_consumer_of_the_same_user_has_a_read_only_mapping(runtime, agents):
 def test_a_user_without_a_right_gets_no_descriptor(runtime, agents):
     if os.geteuid() != 0:
         pytest.skip("needs root to be another user")
-    broker = subprocess.Popen([ATOLLD, "--socket", str(runtime.socket), "--allow-other-users"], stderr=subprocess.DEVNULL)
+    broker = start_broker(runtime.socket, "--allow-other-users")
     try:
         producer = agents("C++")
         producer.call("create", name="s", kind="stream")
@@ -71,6 +68,4 @@ def test_a_user_without_a_right_gets_no_descriptor(runtime, agents):
             run_as(ORDINARY_USERS[0], INTRUDER, str(runtime.socket), "s")
         producer.close()
     finally:
-        broker.terminate()
-        assert wait_for_end(broker.pid, 10)
-        broker.wait()
+        stop_broker(broker)

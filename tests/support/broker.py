@@ -10,8 +10,10 @@ import pathlib
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import uuid
 
 import pytest
 
@@ -45,6 +47,36 @@ def broker_pids(directory: pathlib.Path) -> list[int]:
             if words and words[0].endswith(b"atolld") and any(str(directory).encode() in word for word in words):
                 found.append(int(entry.name))
     return found
+
+
+def start_broker(socket_path: pathlib.Path, *options: str, prefix: list[str] | None = None,
+                 environment: dict[str, str] | None = None) -> subprocess.Popen:
+    """Starts a broker in the foreground and returns when it says that it is ready, as it would to systemd, or ended."""
+    address = "\0atoll-test-" + uuid.uuid4().hex
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(address)
+        broker = subprocess.Popen([*(prefix or []), ATOLLD, "--socket", str(socket_path), *options], stderr=subprocess.DEVNULL,
+                                  env=os.environ | (environment or {}) | {"NOTIFY_SOCKET": "@" + address[1:]})
+        ended = os.pidfd_open(broker.pid)
+        try:
+            while True:
+                readable = select.select([notify, ended], [], [], 30)[0]
+                assert readable, "the broker does not get ready"
+                if ended in readable or b"READY=1" in notify.recv(4096):
+                    return broker
+        finally:
+            os.close(ended)
+
+
+def stop_broker(broker: subprocess.Popen) -> None:
+    """Ends a broker with SIGTERM; it must end by itself."""
+    broker.terminate()
+    try:
+        broker.wait(20)
+    except subprocess.TimeoutExpired:
+        broker.kill()
+        broker.wait()
+        raise AssertionError("the broker does not end on SIGTERM") from None
 
 
 class Runtime:
