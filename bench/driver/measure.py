@@ -23,6 +23,26 @@ SHM = "/dev/shm"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def _streams_of(place):
+    """Where the broker of a place keeps its files: named after its runtime directory (SPEC.md)."""
+    number = 0xcbf29ce484222325
+    for byte in os.path.join(place, "broker").encode():
+        number = (number ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+    return os.path.join(SHM, f"atoll-{os.getuid()}", f"{number:016x}")
+
+
+def _remove(place):
+    """Removes all that a place may have left in shared memory."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(_streams_of(place), ignore_errors=True)
+    for path in glob.glob(os.path.join(SHM, place.replace("/", "_") + "*")):
+        os.unlink(path)
+    try:
+        os.rmdir(os.path.dirname(_streams_of(place)))  # only if it is empty
+    except OSError:
+        pass
+
+
 class Failed(Exception):
     """A measurement that gave no figure; the text says why."""
 
@@ -61,10 +81,10 @@ class Place:
     @staticmethod
     def _sweep():
         """Removes what runs left that were killed and could not."""
-        for path in glob.glob(os.path.join(SHM, PREFIX + "*")) + glob.glob(os.path.join(SHM, f"_dev_shm_{PREFIX}*")):
+        for path in glob.glob(os.path.join(SHM, PREFIX + "*")):
             match = re.search(PREFIX + r"(\d+)-", path)
             if match and not os.path.exists(f"/proc/{match[1]}") and os.stat(path).st_uid == os.getuid():
-                shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
+                _remove(path)
 
     def start_broker(self):
         """Starts atolld for this run; raises Failed if it does not come up in five seconds."""
@@ -96,9 +116,7 @@ class Place:
                 self.broker.wait(10)
             except subprocess.TimeoutExpired:
                 self._end(self.broker)
-        shutil.rmtree(self.path, ignore_errors=True)
-        for path in glob.glob(os.path.join(SHM, self.path.replace("/", "_") + "*")):
-            os.unlink(path)
+        _remove(self.path)
 
     @staticmethod
     def _end(child):
