@@ -77,7 +77,7 @@ test('a hostile payload is BAD_ENCODING, whatever is wrong with it', () => {
     'offset past the end': { ...good, offset: 1 << 30 },
     'offset not aligned': { ...good, offset: 72 },
     'offset inside the JSON': { ...good, offset: 0 },
-    'JSON longer than its room': { ...good, jsonLength: 1 << 31 },
+    'JSON longer than its room': { ...good, jsonLength: 2 ** 31 },
     'JSON cut': { ...good, jsonLength: 10 },
     'padding not zero': { ...good, padding: 1 },
     'no JSON': { about: '{', data: Buffer.alloc(8) },
