@@ -40,7 +40,8 @@ class Connection:
         message = json.dumps({"method": "dev.atoll.Broker." + method, "parameters": parameters or {}}).encode() + b"\0"
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([message], ancillary)
-        self.socket.sendall(message[sent:])
+        if sent < len(message):
+            self.socket.sendall(message[sent:])
 
     def receive(self):
         while b"\0" not in self.buffer:
