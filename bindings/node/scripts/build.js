@@ -1,7 +1,7 @@
 'use strict';
 // Builds the native addon (and the broker beside it) with CMake and Ninja. Run by `npm install`; by hand:
 //   node scripts/build.js [--build-dir DIR] [-DNAME=VALUE ...]
-// Fetches nothing. Ends with status 0, or says which step failed and what to do.
+// Ends with status 0, or says which step failed and what to do.
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -24,8 +24,7 @@ function run(step, command, args) {
   const { status, error } = spawnSync(command, args, { stdio: 'inherit', cwd: packageDirectory });
   if (status !== 0) {
     fail(`${step} failed (${error ? error.message : `status ${status}`}): ${command} ${args.join(' ')}`,
-      'install what the lines above miss; on Debian: apt-get install g++ cmake ninja-build nlohmann-json3-dev ' +
-      'libexpected-dev libboost-dev libspdlog-dev libcli11-dev');
+      `install what the lines above miss; on Debian: ${path.join(treeDirectory, 'script', 'setup')} does`);
   }
 }
 
@@ -44,11 +43,18 @@ if (!fs.existsSync(path.join(treeDirectory, 'client', 'include', 'atoll', 'atoll
 }
 if (!has('cmake')) fail('cmake is missing', 'apt-get install cmake');
 
+// npm links a package that lies outside the project and leaves its dependencies out: then they are installed here.
+function headers() {
+  return [require('node-api-headers').include_dir, require('node-addon-api').include_dir];
+}
 let includes;
 try {
-  includes = [require('node-api-headers').include_dir, require('node-addon-api').include_dir];
-} catch (error) {
-  fail(`the Node-API headers are missing (${error.message})`, `run npm install in ${packageDirectory}`);
+  includes = headers();
+} catch {
+  const npm = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath] : ['npm'];
+  run('installing the Node-API headers', npm[0],
+    [...npm.slice(1), '--prefix', packageDirectory, 'ci', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund']);
+  includes = headers();
 }
 
 const configure = ['-S', packageDirectory, '-B', buildDirectory, '-DCMAKE_BUILD_TYPE=Release',
