@@ -68,6 +68,7 @@ struct Place {
     case RecordState::padding: place.found = offset + span == geometry.capacity ? Found::padding : Found::damaged; break;
     default: place.found = Found::damaged; break;
   }
+  if (place.found == Found::damaged) place.span = 0;
   return place;
 }
 
