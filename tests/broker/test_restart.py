@@ -1,0 +1,269 @@
+"""The broker is killed with -9 and started again: SPEC.md, "Broker restart"."""
+import json
+import os
+import struct
+
+import pytest
+
+from broker_client import *
+
+
+def make_stream(broker, name="s", **options):
+    connection = broker.connect()
+    connection.hello()
+    connection.call("Create", name=name, options={"kind": "stream", "capacity": 4096, **options})
+    return connection
+
+
+def come_back(holder, *attachments):
+    holder.do("reconnect")
+    return holder.do("hello", {"token": holder.session["token"], "slot": holder.session["slot"],
+                               "slot_generation": holder.session["slot_generation"], "attachments": list(attachments)})
+
+
+def test_a_client_that_comes_back_keeps_its_slot_and_its_lane(broker):
+    make_stream(broker)
+    with Holder(broker) as producer:
+        handle, given = producer.attach("s", "produce")
+        broker.restart()
+        # The lane is written while nobody has come back yet: nothing needs the broker.
+        producer.poke(handle, "lane", LANE_LIMIT, u64(512))
+        producer.poke(handle, "lane", RING, record(CLAIMED, 5, 0))
+        session = come_back(producer, {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "produce", "lane": 0})
+        assert session["known"] and session["lost"] == []
+        assert session["slot"] == producer.session["slot"] and session["epoch"] == producer.session["epoch"] + 1
+        lane = broker.connect().call("Show", name="s")[0]["lanes"][0]
+        assert lane["state"] == "owned" and lane["pid"] == producer.process.pid
+        assert struct.unpack("<I", producer.peek(handle, "lane", RING, 4))[0] & 7 == CLAIMED, "a living producer's loan is left alone"
+        producer.do("call", "Refresh", {"attachment": given["attachment"], "lanes": [[0, 1]], "groups": []})
+
+
+def test_what_a_client_does_not_name_any_more_is_given_back(broker):
+    make_stream(broker)
+    with Holder(broker) as producer:
+        producer.attach("s", "produce")
+        broker.restart()
+        assert come_back(producer)["known"]
+        assert broker.connect().call("Show", name="s")[0]["lanes"][0]["state"] == "closed"
+
+
+def test_an_attachment_that_the_broker_never_heard_of_is_lost(broker):
+    make_stream(broker)
+    with Holder(broker) as observer:
+        _, given = observer.attach("s", "observe")
+        broker.restart()
+        row = {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "observe"}
+        session = come_back(observer, row, {**row, "attachment": 999999})
+        assert session["known"] and session["lost"] == [999999]
+
+
+def test_a_process_that_is_slow_to_come_back_keeps_what_it_holds(broker):
+    make_stream(broker)
+    with Holder(broker) as producer:
+        producer.attach("s", "produce")
+        broker.arguments = ("--grace", "0.05")
+        broker.restart()
+        connection = broker.connect()
+        eventually(lambda: not connection.call("Status")[0]["recovering"], "the grace time is over")
+        assert connection.call("Show", name="s")[0]["lanes"][0]["state"] == "owned"
+        producer.kill()
+        eventually(lambda: connection.call("Show", name="s")[0]["lanes"][0]["state"] == "orphaned", "its death is noticed")
+
+
+def test_a_process_that_died_while_there_was_no_broker_is_dealt_with_at_the_start(broker):
+    connection = make_stream(broker)
+    _, files = connection.attach("s", "consume", group="g")
+    group = memory(files, "group")
+    with Holder(broker) as both:
+        producer, _ = both.attach("s", "produce")
+        consumer, _ = both.attach("s", "consume", group="g")
+        slot, generation = both.session["slot"], both.session["slot_generation"]
+        both.poke(producer, "lane", LANE_LIMIT, u64(512))
+        both.poke(producer, "lane", RING, record(CLAIMED, 5, 0))
+        claim = u16(HELD) + u16(slot) + u32(generation) + u16(0) + u16(1) + u16(1) + u16(0) + u64(0) + u64(32) + u64(0) + u64(0)
+        both.poke(consumer, "group", GROUP_CLAIMS, claim)
+        both.poke(consumer, "group", GROUP_LOCK, u32((slot + 1) | (generation & 0x1FFFF) << 13))
+        broker.kill()
+        both.kill()
+    broker.start()
+    lane = broker.connect().call("Show", name="s")[0]["lanes"][0]
+    assert lane["state"] == "orphaned" and lane["tail"] == 32
+    assert struct.unpack_from("<H", group, GROUP_CLAIMS)[0] == RETURNED
+    assert word(group, GROUP_LOCK, 4) == 0 and word(group, GROUP_MEMBERS, 4) == 1
+
+
+def test_a_lock_that_the_dead_broker_held_is_taken_over(broker):
+    connection = make_stream(broker)
+    _, files = connection.attach("s", "consume", group="g")
+    group = memory(files, "group", writable=True)
+    struct.pack_into("<I", group, GROUP_REDO + 0, 0)
+    broker.kill()
+    struct.pack_into("<QQ", group, GROUP_REDO + 16, GROUP_LANES + 8, 64)
+    struct.pack_into("<I", group, GROUP_REDO, 1)
+    struct.pack_into("<I", group, GROUP_LOCK, 8191)
+    broker.start()
+    assert word(group, GROUP_LOCK, 4) == 0 and word(group, GROUP_LANES + 8) == 64
+
+
+def test_sleepers_hear_of_the_brokers_death_and_of_the_next_ones_start(broker):
+    connection = broker.connect()
+    _, fds = connection.hello()
+    bells = mmap.mmap(fds[0], connection.session["fds"][0]["size"])
+    assert word(bells, 128, 4) == broker.process.pid | 1 << 31
+    broker.kill()
+    assert word(bells, 128, 4) & 1 << 30, "the kernel marks the word"
+    broker.start()
+    assert word(bells, 128, 4) == broker.process.pid | 1 << 31
+
+
+def test_epochs_generations_and_attachments_are_never_given_twice(broker):
+    connection = make_stream(broker)
+    first = connection.session
+    one = connection.attach("s", "observe")[0]["attachment"]
+    connection.call("Remove", name="s", force=True)
+    broker.restart()
+    connection = make_stream(broker)
+    assert connection.session["epoch"] == first["epoch"] + 1
+    assert connection.session["slot_generation"] > first["slot_generation"]
+    assert connection.call("List")[0]["segments"][0]["generation"] == 2
+    assert connection.attach("s", "observe")[0]["attachment"] > one
+
+
+def test_a_torn_journal_line_is_ignored_and_a_damaged_one_is_skipped(broker):
+    make_stream(broker)
+    with Holder(broker) as producer:
+        _, given = producer.attach("s", "produce")
+        broker.kill()
+        with open(os.path.join(broker.directory, "journal"), "r+b") as journal:
+            text = journal.read()
+            journal.write(b'00000000 {"t":"gone","slot":1,"generation":1}\n12345678 {"t":"detach')
+        assert b"attached" in text
+        broker.start()
+        assert "1 damaged lines" in broker.log_text()
+        assert come_back(producer, {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "produce", "lane": 0})["lost"] == []
+
+
+def test_a_newer_brokers_journal_is_left_alone(broker):
+    broker.kill()
+    path = os.path.join(broker.directory, "journal")
+    line = b'{"t":"journal","version":99}'
+    import zlib
+    newer = b"%08x %s\n" % (zlib.crc32(line), line)
+    with open(path, "rb") as journal:
+        before = journal.read()
+    with open(path, "wb") as journal:
+        journal.write(newer)
+    broker.start(wait=False)
+    assert broker.process.wait(timeout=10) == 1
+    assert "wrong_version" in broker.log_text() and "version 99" in broker.log_text()
+    with open(path, "rb") as journal:
+        assert journal.read() == newer
+    with open(path, "wb") as journal:
+        journal.write(before)
+
+
+def edit_manifest(broker, change):
+    path = os.path.join(broker.directory, "segments", "s.json")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(change(text))
+
+
+def edit_file(broker, paths, key, offset, data):
+    with open(paths[key], "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+@pytest.mark.parametrize("code,damage", [
+    ("BadManifest", lambda b, p: edit_manifest(b, lambda t: t[:200])),
+    ("BadManifest", lambda b, p: edit_manifest(b, lambda t: t.replace('"capacity": 4096', '"capacity": 4097'))),
+    ("BadManifest", lambda b, p: edit_manifest(b, lambda t: t.replace('"name": "s"', '"name": "t"'))),
+    ("WrongVersion", lambda b, p: edit_manifest(b, lambda t: t.replace('"min_reader_version": 1', '"min_reader_version": 9'))),
+    ("WrongByteOrder", lambda b, p: edit_manifest(b, lambda t: t.replace('"little"', '"big"'))),
+    ("BadHeader", lambda b, p: edit_manifest(b, lambda t: t.replace('"uuid": "', '"uuid": "').replace(json.loads(t)["uuid"], "0" * 8 + "-0000-0000-0000-" + "0" * 12))),
+    ("BadHeader", lambda b, p: edit_file(b, p, ("header", 0), 0, b"XXXXXXXX")),
+    ("BadHeader", lambda b, p: edit_file(b, p, ("lane", 0), 64, u64(1 << 40))),
+    ("WrongByteOrder", lambda b, p: edit_file(b, p, ("header", 0), 0, b"10LLOTAA")),
+    ("WrongVersion", lambda b, p: edit_file(b, p, ("bell", 0), 10, u16(7))),
+    ("WrongVersion", lambda b, p: edit_file(b, p, ("lane", 0), 40, u64(1 << 5))),
+    ("TruncatedFile", lambda b, p: os.truncate(p["lane", 0], 5000)),
+    ("TruncatedFile", lambda b, p: os.truncate(p["header", 0], 10)),
+    ("TruncatedFile", lambda b, p: os.unlink(p["lane", 0])),
+])
+def test_a_damaged_segment_has_its_own_error_and_harms_no_other(broker, code, damage):
+    connection = make_stream(broker)
+    connection.call("Create", name="other", options={"kind": "stream", "capacity": 4096})
+    paths = file_paths(connection, "s")
+    broker.kill()
+    damage(broker, paths)
+    broker.start()
+    connection = broker.connect()
+    connection.hello()
+    with pytest.raises(CallError) as error:
+        connection.attach("s", "produce")
+    assert error.value.name == code and error.value.parameters["segment"] == "s" and error.value.parameters["fix"]
+    connection.attach("other", "produce")
+    states = {s["name"]: s["state"] for s in connection.call("List")[0]["segments"]}
+    assert states["other"] == "live" and states["s"] != "live"
+    assert connection.call("Show", name="s")[0]["lanes"] == []
+    kept = [f for f in connection.call("Gc")[0]["findings"] if f["name"] == "s"]
+    assert [f["action"] for f in kept] == ["keep"]
+    connection.call("Remove", name="s")
+    connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096})
+
+
+def test_a_file_segment_survives_the_loss_of_the_runtime_directory(broker, tmp_path):
+    connection = broker.connect()
+    connection.hello()
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    connection.call("Create", name="a/b", options=options)
+    with Holder(broker) as producer:
+        handle, given = producer.attach("a/b", "produce")
+        producer.poke(handle, "lane", LANE_LIMIT, u64(512))
+        producer.poke(handle, "lane", RING, record(COMMITTED, 5, 0))
+        producer.do("call", "Detach", {"attachment": given["attachment"]})
+    assert os.path.exists(tmp_path / "a+b@1" / "manifest.json")
+    with Broker() as after:
+        connection = after.connect()
+        connection.hello()
+        with pytest.raises(CallError) as error:
+            connection.call("Create", name="a/b", options={**options, "capacity": 8192})
+        assert error.value.name == "ExistsWithOtherOptions" and "4096" in str(error.value) and "8192" in str(error.value)
+        reply, _ = connection.call("Create", name="a/b", options=options)
+        assert reply["created"] is False
+        lane = connection.call("Show", name="a/b")[0]["lanes"][0]
+        assert (lane["tail"], lane["sequence"]) == (32, 1)
+        assert connection.attach("a/b", "produce")[0]["lane"] == 0
+        connection.call("Remove", name="a/b", force=True)
+    assert os.listdir(tmp_path) == []
+    # The first broker still lists it; its files are gone, and that is what it says.
+    with pytest.raises(CallError) as error:
+        broker.connect().hello() and broker.connections[-1].attach("a/b", "observe")
+    assert error.value.name == "TruncatedFile"
+
+
+def test_memfd_segments_come_back_from_their_clients_and_else_are_lost(broker):
+    connection = broker.connect()
+    connection.hello()
+    for name in ("kept", "lost"):
+        connection.call("Create", name=name, options={"kind": "bytes", "size": 100, "backing": "memfd"})
+    given, files = connection.attach("kept", "map", writable=True)
+    lost, _ = connection.attach("lost", "map")
+    memory(files, "data", writable=True)[4096:4101] = b"hello"
+    session = connection.session
+    broker.arguments = ("--grace", "0.5")
+    broker.restart()
+    connection = broker.connect()
+    row = {"name": "kept", "generation": 1, "attachment": given["attachment"], "role": "map"}
+    back, _ = connection.hello([fd for _, fd in files], token=session["token"], slot=session["slot"],
+                               slot_generation=session["slot_generation"], attachments=[row])
+    assert back["known"] and back["lost"] == []
+    _, files = connection.attach("kept", "map")
+    assert memory(files, "data")[4096:4101] == b"hello"
+    eventually(lambda: not connection.call("Status")[0]["recovering"], "the grace time is over")
+    with pytest.raises(CallError) as error:
+        connection.attach("lost", "map")
+    assert error.value.name == "SegmentLost"
+    assert {s["name"]: s["state"] for s in connection.call("List")[0]["segments"]} == {"kept": "live", "lost": "segment_lost"}
