@@ -10,7 +10,8 @@ Result<Client> connect_with(const Context& context, const TimeLimit& limit, bool
   options.socket_path = context.socket;
   options.start_broker = start_broker;
   options.interruptible = true;
-  options.timeout = limit.left(std::chrono::seconds(10));
+  // A short --timeout is meant for records, not for the moment that a broker may take to start.
+  options.timeout = std::max<std::chrono::nanoseconds>(limit.left(std::chrono::seconds(10)), std::chrono::seconds(1));
   auto client = Client::connect(options);
   while (!client && client.error().code() == Errc::interrupted && stop_signal() == 0) client = Client::connect(options);
   return client;

@@ -169,6 +169,9 @@ def test_block_waits_for_room_as_long_as_the_time_limit_says(shell):
     shell("atoll recv small --group g --timeout 0")
     done = shell("seq 1000 | atoll send small --lines --timeout 0.3")
     assert done.status == 4 and "records were sent" in done.err
-    reader = shell.start("recv", "small", "--group", "g2", "-f")
-    reader.kill()
-    reader.communicate()
+    sender = shell.start("send", "small", "--text", "late")
+    first = shell("atoll recv small --group g", check=True).out
+    assert first == "1\n"
+    shell("atoll recv small --group g -f --timeout 0.2")
+    assert sender.wait(20) == 0
+    sender.communicate()

@@ -77,7 +77,8 @@ def test_wrong_use_is_2_with_a_message_and_a_fix_and_starts_nothing(shell, line)
 
 REFUSED = [  # by the broker or the library; `prices` is a stream and `note` bytes
     ("atoll create ../etc/passwd", 2, "invalid_name"),
-    ("atoll create -- -x", 2, "invalid_name"),
+    ("atoll create a//b", 2, "invalid_name"),
+    ("atoll create 'a b'", 2, "invalid_name"),
     ("atoll create .hidden", 2, "invalid_name"),
     ("atoll create $(printf 'x%.0s' {1..129})", 2, "invalid_name"),
     ("atoll create ''", 2, "invalid_name"),
