@@ -12,6 +12,7 @@ const { kOwner } = require('./message.js');
 const kContents = { bytes: 0, text: 1, json: 2, array: 3 };
 const kWhenFull = ['block', 'drop-new', 'overwrite'];
 const kNotBytes = 1000;  // src/plain.hpp
+const kMostRecords = 512;  // src/producer.cpp
 
 // What most sends answer, made once.
 const kStored = Promise.resolve(true);
@@ -87,22 +88,24 @@ class Producer {
       list = records.map((record) => Buffer.from(record));
     }
     let done = 0;
-    let stored = 0;
+    let dropped = 0;
     const attempt = () => {
       const before = this._dropsNew ? this._dropped() : 0n;
-      const now = native.producerSendMany(this._handle, list, done, content);
-      done += now;
-      stored += now;
-      if (this._dropsNew) stored -= Number(this._dropped() - before);
-      if (done === list.length) return stored;
-      if (this.closed) throw closed(this.name);
-      const { code } = native.lastError();
-      if (code === status.TIMED_OUT) return PENDING;
-      if (code === status.OK || code === status.DROPPED) return stored;
-      const error = code === kNotBytes
-        ? invalid(`sendMany: record ${done} is ${describe(list[done])}`, kBytesFix, this.name)
-        : fromStatus(code, this.name);
-      throw error;
+      try {
+        while (done < list.length) {
+          const some = list.slice(done, done + kMostRecords);
+          const sent = native.producerSendMany(this._handle, content, ...some);
+          done += sent;
+          if (sent === some.length) continue;
+          const { code } = native.lastError();
+          if (code === status.TIMED_OUT) return PENDING;
+          if (code === kNotBytes) throw invalid(`sendMany: record ${done} is ${describe(list[done])}`, kBytesFix, this.name);
+          throw fromStatus(code, this.name);
+        }
+      } finally {
+        if (this._dropsNew) dropped += Number(this._dropped() - before);
+      }
+      return done - dropped;
     };
     return this._wait(attempt, options, 'sendMany to').catch((error) => {
       if (error instanceof AtollError) error.sent = done;

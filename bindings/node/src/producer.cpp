@@ -5,7 +5,6 @@
 #include <array>
 #include <cstring>
 #include <memory>
-#include <vector>
 
 #include "plain.hpp"
 #include "values.hpp"
@@ -92,47 +91,33 @@ napi_value send_two(napi_env env, napi_callback_info info) {
   return to_js(env, static_cast<std::int32_t>(status));
 }
 
-// producerSendMany(handle, array, from, content) -> how many of array[from...] were stored or dropped; the
-// status is lastError()'s code. Only bytes: lib/ makes them of strings.
+// producerSendMany(handle, content, record, record, ...) -> how many were stored or dropped; the status is
+// lastError()'s code. The records are arguments, at most kMostRecords, because taking them out of an array
+// costs more than sending them. Only bytes: lib/ makes them of strings.
 napi_value send_many(napi_env env, napi_callback_info info) {
-  const Arguments<4> arguments(env, info);
+  constexpr std::size_t kMostRecords = 512;  // lib/producer.js has the same
+  std::array<napi_value, 2 + kMostRecords> arguments;
+  std::size_t given = arguments.size();
+  napi_get_cb_info(env, info, &given, arguments.data(), nullptr, nullptr);
+  const std::size_t count = std::min(given, arguments.size()) - 2;
   atoll_error* error = Environment::of(env).fresh_error();
   const Producer* producer = producer_of(env, arguments[0], error);
   if (producer == nullptr) return to_js(env, std::uint32_t{0});
-  const std::uint32_t from = to_uint(env, arguments[2]);
-  const std::uint32_t content = to_uint(env, arguments[3]);
-  std::uint32_t length = 0;
-  napi_get_array_length(env, arguments[1], &length);
-  std::array<atoll_slice, 256> slices;
-  std::uint32_t done = from;
-  error->code = ATOLL_OK;
-  while (done < length) {
-    napi_handle_scope scope = nullptr;
-    napi_open_handle_scope(env, &scope);
-    const std::size_t count = std::min<std::size_t>(slices.size(), length - done);
-    std::size_t ready = 0;
-    for (; ready < count; ++ready) {
-      napi_value element = nullptr;
-      napi_get_element(env, arguments[1], done + static_cast<std::uint32_t>(ready), &element);
-      std::size_t bytes = 0;
-      if (!read_bytes(env, element, &slices[ready].data, &bytes)) break;
-      slices[ready].length = bytes;
-    }
-    std::size_t sent = 0;
-    atoll_status status = ATOLL_OK;
-    if (ready != 0) status = atoll_producer_send_many(producer->get(), slices.data(), ready, content, 0, &sent, error);
-    napi_close_handle_scope(env, scope);
-    done += static_cast<std::uint32_t>(sent);
-    if (status != ATOLL_OK) {
-      error->code = status;
-      break;
-    }
-    if (ready < count) {
-      error->code = kNotBytes;
-      break;
-    }
+
+  std::array<atoll_slice, kMostRecords> slices;
+  std::size_t ready = 0;
+  for (; ready < count; ++ready) {
+    std::size_t length = 0;
+    if (!read_bytes(env, arguments[2 + ready], &slices[ready].data, &length)) break;
+    slices[ready].length = length;
   }
-  return to_js(env, done - from);
+  std::size_t sent = 0;
+  atoll_status status = ATOLL_OK;
+  if (ready != 0) {
+    status = atoll_producer_send_many(producer->get(), slices.data(), ready, to_uint(env, arguments[1]), 0, &sent, error);
+  }
+  error->code = status != ATOLL_OK ? static_cast<std::int32_t>(status) : ready < count ? kNotBytes : 0;
+  return to_js(env, static_cast<std::uint32_t>(sent));
 }
 
 // producerLoan(handle, length, content) -> [number, ArrayBuffer] over the lane's memory, or a status
