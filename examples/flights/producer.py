@@ -51,8 +51,8 @@ def main():
         flights = json.load(file)
 
     with atoll.connect() as client:
-        client.create("flights", capacity="1MiB")
-        client.create("delays", capacity="64KiB")
+        client.create("flights", capacity=1 << 20)
+        client.create("delays", capacity=1 << 16)
         with client.open_producer("flights") as producer, client.open_consumer("delays", group="producer") as answers:
             event(total=len(flights), sent=0)
             began = time.perf_counter()

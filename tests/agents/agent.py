@@ -12,8 +12,13 @@ views = {}
 loans = {}
 
 
+CONTENTS = {"bytes": 0, "text": 1, "json": 2, "array": 3}
+MODES = {"read": "r", "write": "r+", "copy": "c"}
+DROPPED = {"name": "dropped", "code": 5, "message": "send answered False", "segment": "", "fix": "read faster", "detail": 0}
+
+
 class Refusal(Exception):
-    """An error that the library tells by a return value."""
+    """An error that did not come as an exception of the package."""
 
 
 def limit(request, field="timeout_ms", otherwise=10_000):
@@ -76,11 +81,13 @@ def open_observer(r):
 
 
 def open_bytes(r):
-    handles[r["h"]] = client.open_bytes(r["name"], wait=limit(r, "wait_ms", 0), **given(r, "mode"))
+    handles[r["h"]] = client.open_bytes(r["name"], MODES[r.get("mode", "read")], wait=limit(r, "wait_ms", 0))
 
 
 def send(r):
-    handles[r["h"]].send(bytes.fromhex(r["data"]), timeout=limit(r), **given(r, "content"))
+    # With its content said, as the package does for send, send_json and send_array.
+    if not handles[r["h"]]._send(bytes.fromhex(r["data"]), CONTENTS[r.get("content", "bytes")], limit(r)):
+        raise Refusal(DROPPED)
 
 
 def send_many(r):
@@ -90,12 +97,12 @@ def send_many(r):
 def loan(r):
     data = bytes.fromhex(r["data"])
     loans[r["v"]] = made = handles[r["h"]].loan(len(data), timeout=limit(r))
-    made.data[:] = data
+    made.view[:] = data
 
 
 def receive(r):
     view = handles[r["h"]].receive(timeout=limit(r))
-    answer = {"data": bytes(view.data).hex(), "sequence": view.sequence, "lane": view.lane, "lost": view.lost,
+    answer = {"data": bytes(view).hex(), "sequence": view.sequence, "lane": view.lane, "lost": view.lost,
               "content": view.content, "deliveries": view.deliveries}
     if "v" in r:
         views[r["v"]] = view
@@ -115,13 +122,13 @@ def receive_pattern(r):
     record, consumer = pattern(r["seed"], r["largest"]), handles[r["h"]]
     for i in range(r["count"]):
         with consumer.receive(timeout=limit(r)) as view:
-            assert view.data == record(i), f"record {i} differs"
+            assert view.view == record(i), f"record {i} differs"
     return {"received": r["count"]}
 
 
 def get(r):
-    content = handles[r["h"]].get(timeout=limit(r), **given(r, "after"))
-    return {"data": bytes(content.data).hex(), "version": content.version}
+    content, version = handles[r["h"]].get_versioned(r.get("after", 0), limit(r))
+    return {"data": content.hex(), "version": version}
 
 
 def send_array(r):
@@ -136,27 +143,7 @@ def receive_array(r):
 
 
 def info(r):
-    facts = handles[r["h"]].info()
-    return facts if isinstance(facts, dict) else {name: getattr(facts, name) for name in dir(facts) if not name.startswith("_")}
-
-
-def send_in_child(r):
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            handles[r["h"]].send(bytes.fromhex(r["data"]), timeout=limit(r))
-            answer = {}
-        except atoll.AtollError as error:
-            answer = {"error": facts_of(error)}
-        os.write(writing, json.dumps(answer).encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        answer = json.loads(file.read())
-    os.waitpid(child, 0)
-    if answer:
-        raise Refusal(answer["error"])
+    return handles[r["h"]]._info()
 
 
 def exhaust_descriptors(r):
@@ -170,7 +157,7 @@ def exhaust_descriptors(r):
 OPERATIONS = {
     function.__name__: function
     for function in (connect, create, remove, call, open_producer, open_consumer, open_observer, open_bytes, send, send_many, loan,
-                     receive, send_pattern, receive_pattern, get, send_array, receive_array, info, send_in_child, exhaust_descriptors)
+                     receive, send_pattern, receive_pattern, get, send_array, receive_array, info, exhaust_descriptors)
 } | {
     "commit": lambda r: loans[r["v"]].commit(),
     "abort": lambda r: loans[r["v"]].abort(),
@@ -205,8 +192,7 @@ def main():
         except Exception as error:
             answer = {"broken": repr(error)}
         print(json.dumps(answer), flush=True)
-    for view in views.values():
-        view.release()
+    views.clear()
     for handle in handles.values():
         handle.close()
     if client is not None:

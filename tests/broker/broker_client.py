@@ -58,7 +58,7 @@ class Connection:
         fds, self.fds = self.fds, []
         return json.loads(text), fds
 
-    def call(self, method, _fds=(), **parameters):
+    def call(self, method, _fds=(), /, **parameters):
         self.send(method, parameters, _fds)
         reply, fds = self.receive()
         if "error" in reply:
