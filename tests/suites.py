@@ -7,7 +7,6 @@ own. `needs` are paths of the tree without which the suite is missing, and a mis
 from __future__ import annotations
 
 import pathlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

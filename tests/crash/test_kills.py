@@ -6,10 +6,8 @@ passes is a failure of the listing test, so that none is forgotten.
 """
 from __future__ import annotations
 
-import os
 import pathlib
 import re
-import subprocess
 import threading
 
 import pytest
