@@ -319,7 +319,8 @@ TEST_CASE("every file of a golden segment has a header page that a client takes"
 }
 
 TEST_CASE("every golden lock word names its holder and its bits") {
-  for (const json& word : load(folder() / "lock_words.json").at("words")) {
+  const json vector = load(folder() / "lock_words.json");
+  for (const json& word : vector.at("words")) {
     INFO(word.at("word"));
     CHECK(decode_lock(word.at("word").get<std::uint32_t>()) == word.at("expect"));
     if (word.at("expect").at("free") == false) {
