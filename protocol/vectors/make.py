@@ -231,7 +231,8 @@ def groups():
             {0: "A holder that died before the redo's count: nothing happened.", 3: "A holder that died after the redo's count: the broker does the stores.",
              15: "A redo of more entries than there is room for."}[count], lane, group,
             {"lock": {"free": False, "slot": 5, "generation": 3, "needs_repair": False, "waiters": False},
-             "repair": {"outcome": outcome, **({} if outcome == "damaged" else {"group": after.described()})}})
+             "repair": {"outcome": outcome, **({} if outcome == "damaged" else {"group": after.described()})},
+             **({} if outcome == "damaged" else {"gives_next": {"sequences": [5, 6, 7, 8, 9], "deliveries": [2, 2, 2, 1, 1]}})})
     for name, offset in (("before_range", 512), ("after_file", 40960), ("off_by_four", 4100)):
         group = Group()
         group.position(0, at[2], at[2], 2)
