@@ -1,0 +1,226 @@
+"""asyncio: waits that yield to the loop, can be cancelled, lose nothing and never spin."""
+import asyncio
+import os
+import time
+
+import pytest
+
+import atoll
+from conftest import ENOUGH
+
+
+def run(coroutine):
+    """Runs a test's coroutine, with a limit far above what it takes."""
+
+    async def limited():
+        return await asyncio.wait_for(coroutine, ENOUGH)
+
+    return asyncio.run(limited())
+
+
+def test_async_for_gives_every_record_until_the_end(stream):
+    producer, consumer = stream()
+
+    async def produce():
+        for i in range(200):
+            producer.send(b"%d" % i)
+            if i % 10 == 0:
+                await asyncio.sleep(0)
+        producer.finish()
+
+    async def main():
+        producing = asyncio.create_task(produce())
+        got = [bytes(message) async for message in consumer]
+        await producing
+        return got
+
+    assert run(main()) == [b"%d" % i for i in range(200)]
+
+
+def test_receive_waits_without_holding_the_loop(stream):
+    producer, consumer = stream()
+
+    async def main():
+        waiting = asyncio.create_task(consumer.receive_async())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        producer.send(b"now")
+        return bytes(await waiting)
+
+    assert run(main()) == b"now"
+
+
+def test_a_time_limit_is_kept(stream):
+    _, consumer = stream()
+
+    async def main():
+        with pytest.raises(atoll.TimedOut):
+            await consumer.receive_async(timeout=0)
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await consumer.receive_async(timeout=0.05)
+        assert time.monotonic() - begin >= 0.05
+
+    run(main())
+
+
+def test_a_cancelled_receive_loses_no_record(stream):
+    producer, consumer = stream()
+
+    async def main():
+        got = []
+        for i in range(200):
+            waiting = asyncio.create_task(consumer.receive_async())
+            await asyncio.sleep(0)
+            if i % 2:
+                producer.send(b"%d" % i)  # may come just as the task is cancelled
+            waiting.cancel()
+            try:
+                got.append(bytes(await waiting))
+            except asyncio.CancelledError:
+                pass
+        while True:
+            try:
+                got.append(bytes(await consumer.receive_async(timeout=0.05)))
+            except atoll.TimedOut:
+                return got
+
+    assert run(main()) == [b"%d" % i for i in range(1, 200, 2)]
+
+
+def test_wait_for_loses_no_record(stream):
+    producer, consumer = stream()
+
+    async def main():
+        got = []
+        sent = 0
+        while len(got) < 100:
+            if sent < 100:
+                asyncio.get_running_loop().call_later(0.0005, producer.send, b"%d" % sent)
+                sent += 1
+            try:
+                message = await asyncio.wait_for(consumer.receive_async(), 0.0005 if sent < 100 else None)
+                got.append(bytes(message))
+            except asyncio.TimeoutError:
+                pass
+        return got
+
+    assert run(main()) == [b"%d" % i for i in range(100)]
+
+
+def test_two_tasks_may_wait_for_one_consumer_and_each_record_goes_to_one(stream):
+    producer, consumer = stream()
+
+    async def take(got):
+        async for message in consumer:
+            got.append(int(bytes(message)))
+            await asyncio.sleep(0)
+
+    async def main():
+        one, two = [], []
+        tasks = [asyncio.create_task(take(one)), asyncio.create_task(take(two))]
+        for i in range(100):
+            producer.send(b"%d" % i)
+            await asyncio.sleep(0)
+        producer.finish()
+        await asyncio.gather(*tasks)
+        return one, two
+
+    one, two = run(main())
+    assert sorted(one + two) == list(range(100))
+
+
+def test_an_idle_wait_uses_no_processor_time(stream):
+    _, consumer = stream()
+
+    async def main():
+        begin = time.process_time()
+        with pytest.raises(atoll.TimedOut):
+            await consumer.receive_async(timeout=0.5)
+        return time.process_time() - begin
+
+    assert run(main()) < 0.2
+
+
+def test_a_reader_that_always_finds_something_lets_others_run(stream):
+    producer, consumer = stream(capacity=1 << 20)
+    producer.send_many([b"x"] * 5000)
+    producer.finish()
+
+    async def main():
+        turns = 0
+
+        async def other():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        count = 0
+        async for _ in consumer:
+            count += 1
+        task.cancel()
+        return count, turns
+
+    count, turns = run(main())
+    assert count == 5000 and turns >= 20
+
+
+def test_the_descriptor_is_level_triggered(stream):
+    import select
+
+    producer, consumer = stream()
+    poll = select.poll()
+    with pytest.raises(atoll.TimedOut):
+        consumer.receive(timeout=0)
+    poll.register(consumer.fileno(), select.POLLIN)
+    producer.send_many([b"1", b"2"])
+    assert poll.poll(ENOUGH * 1000)
+    for _ in range(2):
+        assert poll.poll(0), "stays readable while there is something"
+        consumer.receive(timeout=0).release()
+    with pytest.raises(atoll.TimedOut):
+        consumer.receive(timeout=0)
+    assert not poll.poll(0)
+    assert os.fstat(consumer.fileno())
+
+
+def test_observers_and_bytes_have_it_too(client, stream, names):
+    producer, _ = stream()
+    content = names()
+    client.create(content, "bytes", size=100)
+
+    async def main():
+        with client.open_observer(producer.name) as observer, client.open_bytes(content, "r+") as data:
+            seen = asyncio.create_task(observer.receive_async())
+            got = asyncio.create_task(data.get_versioned_async())
+            await asyncio.sleep(0)
+            producer.send(b"seen")
+            data.put(b"put")
+            assert bytes(await seen) == b"seen"
+            assert await got == (b"put", 1)
+            assert await data.get_async() == b"put"
+            with pytest.raises(atoll.TimedOut):
+                await data.get_async(after=1, timeout=0.02)
+            next_content = asyncio.create_task(data.get_async(after=1))
+            await asyncio.sleep(0)
+            next_content.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await next_content
+
+    run(main())
+
+
+def test_an_error_ends_the_wait(client, stream):
+    producer, consumer = stream()
+
+    async def main():
+        waiting = asyncio.create_task(consumer.receive_async())
+        await asyncio.sleep(0)
+        await asyncio.get_running_loop().run_in_executor(None, client.remove, producer.name, True)
+        with pytest.raises(atoll.Removed):
+            await waiting
+
+    run(main())
