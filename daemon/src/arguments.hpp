@@ -94,7 +94,11 @@ class Arguments {
   std::int64_t number_of(const char* field, std::int64_t least, std::int64_t most) {
     const nlohmann::json* value = find(field);
     if (!value->is_number_integer()) {
-      wrong_type(field, "a whole number");
+      // A number too long for 64 bits arrives as a fraction: it is of the right type, but out of range.
+      if (value->is_number())
+        bad_value(field, "is " + value->dump() + ", allowed is a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+      else
+        wrong_type(field, "a whole number");
       return least;
     }
     const bool too_large = value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX);

@@ -80,7 +80,7 @@ Result<void> Methods::give_lane(const SegmentPtr& segment, uid_t uid, Attachment
     // A memfd lane is sealed for one producer; of another user who still lives nothing is taken over.
     if (segment->manifest.backing == Backing::memfd && lane.producer_id != 0) continue;
     if (lane.producer_id != 0 && lane.state != protocol::LaneState::orphaned && lane.last_uid != uid) continue;
-    if (!broker_.recovery->settle_idle_lane(*segment, lane)) continue;
+    if (broker_.recovery->settle_idle_lane(*segment, lane) != Recovery::LaneResult::sound) continue;
     chosen = &lane;
     break;
   }
@@ -217,6 +217,13 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     if (auto added = add_fd(reply, *segment, file, may_write); !added) return fail(added.error());
   }
 
+  std::shared_ptr<Mapping> lane_mapping;
+  if (attachment.lane) {
+    auto mapping = map_segment_file(*segment, *segment->file(Role::lane, *attachment.lane));
+    if (!mapping) return fail(mapping.error());
+    lane_mapping = std::move(*mapping);
+  }
+
   ATOLL_KILL_POINT("broker.attach.before");
   const Attachment& held = broker_.slots->attach(*slot, std::move(attachment));
   if (held.lane) {
@@ -225,14 +232,10 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     lane.last_uid = uid;
     lane.producer_id = held.producer_id;
     lane.state = protocol::LaneState::owned;
-    auto mapping = map_segment_file(*segment, *segment->file(Role::lane, lane.number));
-    bool set = false;
-    if (mapping) {
-      auto& header = *(*mapping)->as<protocol::LaneHeader>();
-      const SlotKey key = slot->key;
-      const std::uint64_t producer = held.producer_id;
-      set = guarded([&] { set_lane_owner(header, protocol::LaneState::owned, key.slot, key.generation, producer); });
-    }
+    auto& header = *lane_mapping->as<protocol::LaneHeader>();
+    const SlotKey key = slot->key;
+    const std::uint64_t producer = held.producer_id;
+    const bool set = guarded([&] { set_lane_owner(header, protocol::LaneState::owned, key.slot, key.generation, producer); });
     if (!set) {
       lane.damaged = true;
       broker_.recovery->give_back(held.id);

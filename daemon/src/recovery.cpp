@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::int64_t kFirstRetryNs = 1'000'000;
 constexpr std::int64_t kLastRetryNs = 50'000'000;
+constexpr std::int64_t kShortageNs = 100'000'000;
 
 // What a Membership's context points at.
 struct Context {
@@ -56,13 +57,14 @@ void Recovery::store_members(Segment& segment, Group& group) {
   static_cast<void>(guarded([&] { file.members.store_release(members); }));
 }
 
-bool Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
-  if (lane.damaged) return false;
+Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
+  if (lane.damaged) return LaneResult::damaged;
   const auto* file = segment.file(Role::lane, lane.number);
   auto mapping = file == nullptr ? Result<std::shared_ptr<Mapping>>(fail(Errc::bad_manifest, "the lane is in no manifest"))
                                  : map_segment_file(segment, *file);
   std::string why;
   if (!mapping) {
+    if (passes(mapping.error())) return LaneResult::later;
     why = mapping.error().message;
   } else {
     // Groups may stand at loans older than the oldest checkpoint.
@@ -85,17 +87,51 @@ bool Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
     else if (settled.aborted > 0)
       spdlog::info("'{}' lane {}: {} open loans of its last producer aborted", segment.name(), lane.number, settled.aborted);
   }
-  if (why.empty()) return true;
+  if (why.empty()) return LaneResult::sound;
   lane.damaged = true;
   spdlog::error("'{}' lane {} is damaged and will not be given on: {} (last producer: slot {})", segment.name(), lane.number, why,
                 lane.owner ? std::to_string(lane.owner->slot) : "unknown");
   // Readers of a lane that nobody can mend any more are told that it is gone.
   if (lane.sealed) store_.withdraw_lane(segment, lane.number);
-  return false;
+  return LaneResult::damaged;
 }
 
-void Recovery::settle_bytes_of(Segment& segment) {
+// The lane's producer is gone: settled, and marked as its `state` here says. Tried again while descriptors
+// or memory are short, because readers wait at what the producer left open.
+void Recovery::end_lane(const SegmentPtr& segment, unsigned number, std::uint64_t incarnation) {
+  const auto at = segment->lanes.find(number);
+  if (segment->removed || at == segment->lanes.end() || at->second.incarnation != incarnation || at->second.owner) return;
+  LaneResult result = settle_idle_lane(*segment, at->second);
+  if (result == LaneResult::sound) {
+    auto mapping = map_segment_file(*segment, *segment->file(Role::lane, number));
+    if (mapping) {
+      auto& header = *(*mapping)->as<protocol::LaneHeader>();
+      const LaneState state = at->second.state;
+      static_cast<void>(guarded([&] { set_lane_owner(header, state, 0, 0, 0); }));
+    } else {
+      result = LaneResult::later;
+    }
+  }
+  ATOLL_KILL_POINT("broker.lane.settled");
+  if (result != LaneResult::later) return;
+  loop_.after(kShortageNs, [this, weak = std::weak_ptr<Segment>(segment), number, incarnation] {
+    if (const SegmentPtr still = weak.lock()) {
+      end_lane(still, number, incarnation);
+      ring_everybody(*still);
+    }
+  });
+}
+
+void Recovery::settle_bytes_of(const SegmentPtr& held) {
+  Segment& segment = *held;
+  if (segment.removed) return;
   auto mapping = map_segment_file(segment, *segment.file(Role::data));
+  if (!mapping && passes(mapping.error())) {
+    loop_.after(kShortageNs, [this, weak = std::weak_ptr<Segment>(held)] {
+      if (const SegmentPtr still = weak.lock()) settle_bytes_of(still);
+    });
+    return;
+  }
   if (!mapping) {
     spdlog::error("'{}': {}", segment.name(), mapping.error().message);
     return;
@@ -116,6 +152,7 @@ void Recovery::settle_bytes_of(Segment& segment) {
   });
   if (!whole || repaired == protocol::Repaired::damaged) spdlog::error("'{}': the redo area of its lock holds values that no client writes", segment.name());
   if (repaired == protocol::Repaired::applied) spdlog::info("'{}': a put of a dead process was completed", segment.name());
+  ring_everybody(segment);
 }
 
 void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint64_t incarnation, std::int64_t next_delay_ns) {
@@ -131,6 +168,8 @@ void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint
       const Context context{&slots_, segment.get(), id};
       const Membership membership = membership_of(context);
       if (!guarded([&] { settled = settle_group(file, membership); })) settled.result = Settled::damaged;
+    } else if (passes(mapping.error())) {
+      settled.result = Settled::busy;
     }
     if (settled.result == Settled::busy) {
       loop_.after(next_delay_ns, [this, weak = std::weak_ptr<Segment>(segment), id, incarnation, next_delay_ns] {
@@ -155,19 +194,9 @@ void Recovery::release(Attachment attachment, bool dead) {
     if (attachment.lane) {
       const auto at = segment.lanes.find(*attachment.lane);
       if (at != segment.lanes.end() && at->second.owner == attachment.slot) {
-        Lane& lane = at->second;
-        const bool sound = settle_idle_lane(segment, lane);
-        lane.state = dead ? LaneState::orphaned : LaneState::closed;
-        lane.owner.reset();
-        if (sound) {
-          auto mapping = map_segment_file(segment, *segment.file(Role::lane, lane.number));
-          if (mapping) {
-            auto& header = *(*mapping)->as<protocol::LaneHeader>();
-            const LaneState state = lane.state;
-            static_cast<void>(guarded([&] { set_lane_owner(header, state, 0, 0, 0); }));
-          }
-        }
-        ATOLL_KILL_POINT("broker.lane.settled");
+        at->second.state = dead ? LaneState::orphaned : LaneState::closed;
+        at->second.owner.reset();
+        end_lane(attachment.segment, *attachment.lane, at->second.incarnation);
       }
     }
     if (attachment.group) {
@@ -198,7 +227,7 @@ void Recovery::process_ended(SlotKey key) {
   for (const Attachment& attachment : held) {
     Segment& segment = *attachment.segment;
     if (segment.removed || segment.broken) continue;
-    if (attachment.role == AttachRole::map && attachment.writable) settle_bytes_of(segment);
+    if (attachment.role == AttachRole::map && attachment.writable) settle_bytes_of(attachment.segment);
     const auto group = attachment.group ? segment.groups.find(*attachment.group) : segment.groups.end();
     if (group != segment.groups.end())
       settle_group_of(attachment.segment, *attachment.group, group->second.incarnation, kFirstRetryNs);
@@ -244,11 +273,8 @@ void Recovery::bind(const SegmentPtr& segment) {
   for (auto& [number, lane] : segment->lanes) {
     if (lane.owner || lane.state == LaneState::closed) continue;
     // Owned by nobody that the journal knows: its producer's death was being dealt with.
-    if (!settle_idle_lane(*segment, lane)) continue;
-    auto mapping = map_segment_file(*segment, *segment->file(Role::lane, number));
-    if (!mapping) continue;
-    auto& header = *(*mapping)->as<protocol::LaneHeader>();
-    static_cast<void>(guarded([&] { set_lane_owner(header, LaneState::orphaned, 0, 0, 0); }));
+    lane.state = LaneState::orphaned;
+    end_lane(segment, number, lane.incarnation);
   }
   std::vector<std::pair<unsigned, std::uint64_t>> groups;
   for (auto& [id, group] : segment->groups) {
@@ -256,7 +282,7 @@ void Recovery::bind(const SegmentPtr& segment) {
     groups.emplace_back(id, group.incarnation);
   }
   for (const auto& [id, incarnation] : groups) settle_group_of(segment, id, incarnation, kFirstRetryNs);
-  if (!segment->stream()) settle_bytes_of(*segment);
+  if (!segment->stream()) settle_bytes_of(segment);
   ring_everybody(*segment);
 }
 

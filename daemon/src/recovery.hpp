@@ -24,16 +24,18 @@ class Recovery {
   // After a restart, and when a memfd segment is whole again: whose lanes and groups are these?
   void bind(const SegmentPtr& segment);
 
-  // Finds the true end of an idle lane, so that it can be given on. False: damaged.
-  bool settle_idle_lane(Segment& segment, Lane& lane);
+  // Finds the true end of an idle lane, so that it can be given on.
+  enum class LaneResult { sound, damaged, later };
+  LaneResult settle_idle_lane(Segment& segment, Lane& lane);
   // Everybody who sleeps on the segment or is attached to it.
   void ring_everybody(Segment& segment);
   void store_members(Segment& segment, Group& group);
 
  private:
   void release(Attachment attachment, bool dead);
+  void end_lane(const SegmentPtr& segment, unsigned number, std::uint64_t incarnation);
   void settle_group_of(const SegmentPtr& segment, unsigned group, std::uint64_t incarnation, std::int64_t next_delay_ns);
-  void settle_bytes_of(Segment& segment);
+  void settle_bytes_of(const SegmentPtr& segment);
 
   EventLoop& loop_;
   SegmentStore& store_;

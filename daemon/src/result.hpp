@@ -26,6 +26,11 @@ using Result = tl::expected<T, Failure>;
 
 [[nodiscard]] inline tl::unexpected<Failure> fail(Failure failure) { return tl::unexpected(std::move(failure)); }
 
+// Want of descriptors or memory passes; anything else about a file of ours is damage to it.
+[[nodiscard]] inline bool passes(const Failure& failure) noexcept {
+  return failure.code == Errc::no_descriptors || failure.code == Errc::no_space || failure.code == Errc::system_error;
+}
+
 // A failed system call: errno chooses the code, `what` names the call and its object.
 [[nodiscard]] inline tl::unexpected<Failure> fail_errno(int error, const std::string& what, std::string_view segment = {}) {
   Errc code = Errc::system_error;

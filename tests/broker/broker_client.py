@@ -129,6 +129,15 @@ class Broker:
         with open(os.path.join(self.directory, "stderr"), "rb") as log:
             return log.read().decode(errors="replace")
 
+    def serves(self):
+        """A connection over which it answers, or None."""
+        try:
+            connection = Connection(self.path)
+            connection.call("Status")
+            return connection
+        except (CallError, OSError):
+            return None
+
     def connect(self):
         connection = Connection(self.path)
         self.connections.append(connection)
@@ -151,7 +160,7 @@ class Broker:
         if self.process.poll() is not None:
             self.environment = {}
             self.start()
-        connection = Connection(self.path)
+        connection = eventually(self.serves, "it answers")
         shm = connection.call("Status")[0]["shm_directory"]
         for segment in connection.call("List")[0]["segments"]:
             connection.call("Remove", name=segment["name"], force=True)

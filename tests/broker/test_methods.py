@@ -278,7 +278,7 @@ def test_waiting_for_a_segment_ends_when_it_appears_or_the_time_is_over(connecti
     gone = broker.connect()
     gone.send("Await", {"name": "never", "wait_ms": -1})
     gone.close()
-    eventually(lambda: connection.call("Status")[0]["connections"] <= 4, "the wait of a closed connection is dropped")
+    eventually(lambda: connection.call("Status")[0]["connections"] == 5, "the wait of a closed connection is dropped")
 
 
 def test_memfd_files_are_sealed_and_closed_to_other_users(connection):
