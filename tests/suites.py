@@ -60,6 +60,7 @@ SUITES = [
     Suite("command", pytest("tests/e2e"), "pytest", needs=("tests/e2e/",)),
     Suite("broker", pytest("tests/broker"), "pytest", needs=("tests/broker/",)),
     Suite("rights", pytest("tests/rights"), "pytest"),
+    Suite("fuzz", pytest("tests/fuzz"), "pytest", builds=("cpp", "python", "node")),
     Suite("manifest reader", pytest("tests/manifest_reader"), "pytest", needs=("tests/manifest_reader/",)),
     Suite("python", pytest("bindings/python/tests"), "pytest", builds=("cpp", "python"), needs=("bindings/python/tests/",)),
     Suite("node", script("npm", "--prefix", in_tree("bindings/node"), "test"), "node", builds=("cpp", "node"), needs=("bindings/node/test/",)),
