@@ -97,7 +97,7 @@ class Broker:
     def __init__(self, *arguments, environment=None):
         self.arguments = arguments
         self.environment = environment or {}
-        self.directory = tempfile.mkdtemp(prefix="atoll-test-")
+        self.directory = tempfile.mkdtemp(prefix="atoll-broker-")
         self.path = os.path.join(self.directory, "atoll.sock")
         self.process = None
         self.connections = []

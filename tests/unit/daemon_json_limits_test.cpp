@@ -67,11 +67,10 @@ TEST_CASE("arguments name the first field that is wrong") {
   CHECK(failing([](Arguments& in) { in.number("huge", 6, 9); }).code == Errc::invalid_argument);
   CHECK(failing([](Arguments& in) { in.flag("number"); }).message.find("true or false") != std::string::npos);
   const auto unknown = failing([](Arguments& in) {
-    in.number("number", 0, 9);
+    for (const char* field : {"number", "fraction", "huge"}) static_cast<void>(in.has(field));
     in.text("text");
     in.flag("flag");
-    in.optional_text("null");
-    in.optional_number("fraction", 0, 0);
+    CHECK_FALSE(in.optional_text("null"));
   });
   CHECK(unknown.message.find("'typo'") != std::string::npos);
 }
