@@ -5,6 +5,7 @@ const native = require('./native.js');
 const { status, fromStatus, closed, invalid, run } = require('./errors.js');
 const { waiting, object, count, boolean, describe } = require('./arguments.js');
 const { WaitQueue, PENDING } = require('./loop.js');
+const { kOwner } = require('./message.js');
 
 const kModes = ['read', 'write', 'copy'];
 const kNotBytes = 1000;  // src/plain.hpp
@@ -36,6 +37,7 @@ class Bytes {
     if (this._memory === null) {
       const memory = native.bytesMemory(this._handle);
       if (typeof memory === 'number') throw fromStatus(memory, this.name);
+      memory[kOwner] = this;  // the mapping lives as long as the Buffer is in use
       this._memory = Buffer.from(memory);
     }
     return this._memory;

@@ -59,6 +59,22 @@ test('closing detaches the memory', async () => {
   await assert.rejects(handle.put('x'), { code: 'CLOSED' });
 });
 
+test('memory in use outlives a forgotten handle', async () => {
+  const { segment, handle } = await bytes();
+  handle.writeAt(0, 'still mapped');
+  const run = child(`
+    require('v8').setFlagsFromString('--expose-gc');
+    const gc = require('vm').runInNewContext('gc');
+    const buffer = await (async () => (await client.openBytes('${segment}', { mode: 'copy' })).buffer)();
+    for (let i = 0; i < 20; i++) {
+      gc();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    console.log(buffer.toString('latin1', 0, 12));`);
+  assert.strictEqual(await run.line(), 'still mapped');
+  assert.deepStrictEqual(await run.done(), { code: 0, signal: null });
+});
+
 test('get gives the content last put, whole, with its version', async () => {
   const { segment, handle } = await bytes();
   const reader = keep(await context.client.openBytes(segment));
