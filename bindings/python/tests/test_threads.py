@@ -46,7 +46,7 @@ def test_a_handle_in_use_by_another_thread_is_refused_and_goes_on(stream):
     producer, consumer = stream()
     got = []
     waiting = start(lambda: got.append(consumer.receive_bytes(timeout=ENOUGH)))
-    until(lambda: in_use(lambda: consumer.fileno()))
+    until(lambda: in_use(consumer.fileno))
     for call in (lambda: consumer.receive(timeout=0), lambda: consumer.receive_many(1, timeout=0), consumer.close, lambda: next(consumer), lambda: consumer.lost):
         with pytest.raises(atoll.InUse):
             call()
@@ -61,8 +61,8 @@ def test_a_blocked_producer_refuses_other_threads(stream):
     with pytest.raises(atoll.TimedOut):
         while producer.send(b"x" * 500, timeout=0):
             pass
-    waiting = start(lambda: producer.send(b"late", timeout=ENOUGH))
-    until(lambda: in_use(lambda: producer.fileno()))
+    waiting = start(lambda: producer.send(b"x" * 500, timeout=ENOUGH))
+    until(lambda: in_use(producer.fileno))
     for call in (lambda: producer.send(b"y", timeout=0), producer.close, lambda: producer.loan(1), producer.finish):
         with pytest.raises(atoll.InUse):
             call()
@@ -116,7 +116,7 @@ def test_a_loan_dropped_by_another_thread_lets_readers_go_on(stream):
     with pytest.raises(atoll.TimedOut):
         while producer.send(b"x" * 500, timeout=0):
             pass
-    sending = start(lambda: producer.send(b"late", timeout=ENOUGH))
+    sending = start(lambda: producer.send(b"x" * 500, timeout=ENOUGH))
     until(lambda: in_use(producer.fileno))
     loans.clear()  # everything waited for this one
     assert len(consumer.receive(timeout=ENOUGH)) == 500
