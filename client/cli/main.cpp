@@ -27,7 +27,7 @@ void add_commands(CLI::App& app, Context& context) {
       "  printf 'one\\ntwo\\nthree\\n' | atoll send prices --lines\n"
       "  atoll recv prices --group g1 --count 3\n"
       "  atoll ls\n"
-      "`atoll COMMAND --help` tells more of each command; so does the manual: man atoll.\n"
+      "`atoll COMMAND --help` tells more of each command, `man atoll` tells all.\n"
       "\nExit status:\n" +
       std::string(kExitStatusTable));
   add_status(app, context);

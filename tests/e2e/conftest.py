@@ -51,8 +51,8 @@ class Shell:
         return ended
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
-        """Starts `atoll` itself, without a shell."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+        """Starts `atoll` itself, without a shell. Unbuffered, so that communicate() goes on where readline() stopped."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "bufsize": 0} | options
         return subprocess.Popen([str(BUILD / "bin/atoll"), *arguments], env=self.environment, **options)
 
     def on_terminal(self, line: str, columns: int = 80, **environment: str) -> Ended:
