@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -55,22 +56,28 @@ class Shell:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "bufsize": 0} | options
         return subprocess.Popen([str(BUILD / "bin/atoll"), *arguments], env=self.environment, **options)
 
-    def on_terminal(self, line: str, columns: int = 80, **environment: str) -> Ended:
-        """The same with standard output and error on a terminal; both are in `out`."""
+    def on_terminal(self, line: str, columns: int = 80, interrupt_at: bytes = b"", **environment: str) -> Ended:
+        """The same with standard output and error on a terminal; both are in `out`. With interrupt_at the line
+        gets SIGINT once it has printed that."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         mode = termios.tcgetattr(slave)
         mode[1] &= ~termios.OPOST  # what is written is what is read
         termios.tcsetattr(slave, termios.TCSANOW, mode)
-        process = subprocess.Popen(["bash", "-c", line], env=self.environment | environment, stdin=subprocess.DEVNULL,
-                                   stdout=slave, stderr=slave)
+        # exec: a line that is one command becomes that command, which then gets the signal itself.
+        process = subprocess.Popen(["bash", "-c", f"exec {line}" if interrupt_at else line], env=self.environment | environment,
+                                   stdin=subprocess.DEVNULL, stdout=slave, stderr=slave)
         os.close(slave)
         read = bytearray()
+        interrupted = threading.Event()
 
         def pump() -> None:
             try:
                 while chunk := os.read(master, 65536):
                     read.extend(chunk)
+                    if interrupt_at and interrupt_at in read and not interrupted.is_set():
+                        interrupted.set()
+                        process.send_signal(signal.SIGINT)
             except OSError:
                 pass  # EIO: the last writer has closed it
 
