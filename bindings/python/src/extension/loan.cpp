@@ -70,12 +70,24 @@ void loan_release_buffer(PyObject* self, Py_buffer*) {
   if (loan->doomed && loan->exports == 0) let_go(loan);
 }
 
+// The memoryview that `with` or `.view` gave out, if it is still there: a new reference or null.
+PyObject* view_given(LoanObject* loan) {
+  if (loan->entered == nullptr) return nullptr;
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject* view = nullptr;
+  return PyWeakref_GetRef(loan->entered, &view) == 1 ? view : nullptr;
+#else
+  PyObject* view = PyWeakref_GetObject(loan->entered);  // borrowed
+  if (view == nullptr || view == Py_None) return nullptr;
+  Py_INCREF(view);
+  return view;
+#endif
+}
+
 // Releases the memoryview that `with` or `.view` gave out, so that only others count.
 void release_own_view(LoanObject* loan) {
-  if (loan->entered == nullptr) return;
-  PyObject* view = PyWeakref_GetObject(loan->entered);  // borrowed
-  if (view != nullptr && view != Py_None) {
-    Py_INCREF(view);
+  PyObject* view = view_given(loan);
+  if (view != nullptr) {
     PyObject* done = PyObject_CallMethod(view, "release", nullptr);
     if (done == nullptr) PyErr_Clear();  // somebody looks through it: exports says so
     Py_XDECREF(done);
@@ -111,15 +123,10 @@ PyObject* loan_abort(PyObject* self, PyObject*) { return settle(cast(self), fals
 PyObject* loan_view(PyObject* self, void*) {
   LoanObject* loan = cast(self);
   if (!usable(loan)) return nullptr;
-  if (loan->entered != nullptr) {
-    PyObject* given = PyWeakref_GetObject(loan->entered);  // borrowed
-    if (given != nullptr && given != Py_None) {
-      Py_INCREF(given);
-      return given;
-    }
-    Py_CLEAR(loan->entered);
-  }
-  PyObject* view = PyMemoryView_FromObject(self);
+  PyObject* view = view_given(loan);
+  if (view != nullptr) return view;
+  Py_CLEAR(loan->entered);
+  view = PyMemoryView_FromObject(self);
   if (view == nullptr) return nullptr;
   loan->entered = PyWeakref_NewRef(view, nullptr);
   if (loan->entered == nullptr) Py_CLEAR(view);
