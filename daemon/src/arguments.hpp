@@ -52,6 +52,7 @@ class Arguments {
     wrong_type(field, "an array");
     return none;
   }
+  [[nodiscard]] const nlohmann::json& all() const noexcept { return object_; }
   [[nodiscard]] bool has(const char* field) { return find(field) != nullptr; }
 
   void refuse(Failure failure) {

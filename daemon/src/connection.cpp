@@ -119,6 +119,7 @@ void Connection::handle_frames() {
 void Connection::release() {
   held_ = false;
   waiting_for.clear();
+  waiting_attach.reset();
   loop_.cancel(wait_timer);
   wait_timer = 0;
   loop_.change(socket_.get(), EPOLLIN | EPOLLRDHUP | (out_.empty() ? 0u : EPOLLOUT));

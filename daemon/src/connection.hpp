@@ -52,6 +52,7 @@ class Connection {
   std::optional<Failure> refused;    // over a limit: the first call is answered with this
   std::vector<UniqueFd> offered;     // descriptors that came with the frame being handled
   std::string waiting_for;           // a segment's name, while held
+  std::optional<nlohmann::json> waiting_attach;  // the Attach to carry out when it appears
   EventLoop::TimerId wait_timer = 0;
 
  private:

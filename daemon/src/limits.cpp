@@ -29,20 +29,24 @@ Failure Limits::reached(const std::string& name, const std::string& limit, std::
                  "the limit of " + std::to_string(most) + " " + limit + " is reached: user " + user_name(uid) + " has " + std::to_string(used), name, most, {}};
 }
 
-std::uint64_t Limits::bytes_of(uid_t uid) const {
+std::uint64_t Limits::bytes_of(uid_t uid, bool in_files) const {
   std::uint64_t sum = 0;
   for (const auto& [name, segment] : store_.all())
-    if (segment->manifest.uid == uid) sum += segment->bytes();
+    if (segment->manifest.uid == uid && (segment->manifest.backing == protocol::Backing::file) == in_files) sum += segment->bytes();
   return sum;
 }
 
-std::uint64_t Limits::bytes_of_all() const {
+std::uint64_t Limits::bytes_of_all(bool in_files) const {
   std::uint64_t sum = 0;
-  for (const auto& [name, segment] : store_.all()) sum += segment->bytes();
+  for (const auto& [name, segment] : store_.all())
+    if ((segment->manifest.backing == protocol::Backing::file) == in_files) sum += segment->bytes();
   return sum;
 }
 
-Result<void> Limits::check_bytes(uid_t uid, const std::string& name, std::uint64_t bytes, int directory, const std::string& where) {
+Result<void> Limits::check_bytes(const protocol::Manifest& manifest, std::uint64_t bytes, int directory, const std::string& where) {
+  const std::string& name = manifest.name;
+  const uid_t uid = manifest.uid;
+  const bool in_files = manifest.backing == protocol::Backing::file;
   auto room = room_of(directory, where);
   if (!room) return fail(room.error());
   // Too little memory before a limit: it is what the operator of a small container must hear.
@@ -52,19 +56,20 @@ Result<void> Limits::check_bytes(uid_t uid, const std::string& name, std::uint64
                 "'" + name + "' needs " + std::to_string(bytes) + " bytes, " + where + " has " + std::to_string(room->free) + " of " +
                     std::to_string(room->total) + " free",
                 name, bytes);
-  if (room->free - bytes < floor)
+  // Of a disk the last tenth is its owner's to fill; without free memory the whole machine suffers.
+  if (!in_files && room->free - bytes < floor)
     return fail(Errc::no_space,
                 "'" + name + "' needs " + std::to_string(bytes) + " bytes; " + where + " has " + std::to_string(room->free) + " of " +
                     std::to_string(room->total) + " free, of which the last tenth (" + std::to_string(floor) + ") is kept",
                 name, bytes);
   const std::uint64_t most = bytes_limit(of(uid), room->total);
-  const std::uint64_t used = bytes_of(uid);
+  const std::uint64_t used = bytes_of(uid, in_files);
   if (used + bytes > most) {
     Failure failure = reached(name, "bytes", used, most, uid);
     failure.message += ", " + std::to_string(bytes) + " more are asked for";
     return fail(std::move(failure));
   }
-  const std::uint64_t all = bytes_of_all();
+  const std::uint64_t all = bytes_of_all(in_files);
   if (all + bytes > std::max(room->total / 2, most)) {
     return fail(Errc::limit_reached,
                 "the broker's limit of half of " + where + " (" + std::to_string(room->total / 2) + " bytes) is reached: all users have " +
@@ -74,14 +79,16 @@ Result<void> Limits::check_bytes(uid_t uid, const std::string& name, std::uint64
   return {};
 }
 
-Result<void> Limits::check_segment(uid_t uid, const std::string& name, std::uint64_t bytes, int directory, const std::string& where) {
+Result<void> Limits::check_segment(const protocol::Manifest& draft, std::uint64_t bytes, int directory, const std::string& where) {
+  const std::string& name = draft.name;
+  const uid_t uid = draft.uid;
   std::uint64_t own = 0;
   for (const auto& [other, segment] : store_.all()) own += segment->manifest.uid == uid ? 1 : 0;
   if (own >= of(uid).segments) return fail(reached(name, "segments of a user", own, of(uid).segments, uid));
   if (store_.all().size() >= options_.broker_limits.segments)
     return fail(Errc::limit_reached, "the broker's limit of " + std::to_string(options_.broker_limits.segments) + " segments is reached", name,
                 options_.broker_limits.segments);
-  return check_bytes(uid, name, bytes, directory, where);
+  return check_bytes(draft, bytes, directory, where);
 }
 
 Result<void> Limits::check_growth(const Segment& segment, std::uint64_t bytes, bool lane, int directory, const std::string& where) {
@@ -98,7 +105,7 @@ Result<void> Limits::check_growth(const Segment& segment, std::uint64_t bytes, b
       return fail(Errc::limit_reached, "the broker's limit of " + std::to_string(options_.broker_limits.lanes) + " lanes is reached", segment.name(),
                   options_.broker_limits.lanes);
   }
-  return check_bytes(uid, segment.name(), bytes, directory, where);
+  return check_bytes(segment.manifest, bytes, directory, where);
 }
 
 Result<void> Limits::check_connection(uid_t uid, std::uint64_t of_user, std::uint64_t of_all) {

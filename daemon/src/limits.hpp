@@ -20,19 +20,20 @@ class Limits {
   // Bytes that a user may have on a file system of this size.
   [[nodiscard]] static std::uint64_t bytes_limit(const UserLimits& limits, std::uint64_t total) noexcept;
 
-  // One more segment of `bytes` bytes, on the file system of `directory` (-1: memory).
-  Result<void> check_segment(uid_t uid, const std::string& name, std::uint64_t bytes, int directory, const std::string& where);
+  // One more segment of `bytes` bytes, on the file system of `directory`.
+  Result<void> check_segment(const protocol::Manifest& draft, std::uint64_t bytes, int directory, const std::string& where);
   // One more lane (or group file) of an existing segment, paid by its owner.
   Result<void> check_growth(const Segment& segment, std::uint64_t bytes, bool lane, int directory, const std::string& where);
   // May this user connect now? Counts the attempt.
   Result<void> check_connection(uid_t uid, std::uint64_t of_user, std::uint64_t of_all);
   Result<void> check_watch(uid_t uid, std::uint64_t of_user, std::uint64_t of_all);
 
-  [[nodiscard]] std::uint64_t bytes_of(uid_t uid) const;
-  [[nodiscard]] std::uint64_t bytes_of_all() const;
+  // In memory, or in files.
+  [[nodiscard]] std::uint64_t bytes_of(uid_t uid, bool in_files) const;
+  [[nodiscard]] std::uint64_t bytes_of_all(bool in_files) const;
 
  private:
-  Result<void> check_bytes(uid_t uid, const std::string& name, std::uint64_t bytes, int directory, const std::string& where);
+  Result<void> check_bytes(const protocol::Manifest& manifest, std::uint64_t bytes, int directory, const std::string& where);
   [[nodiscard]] Failure reached(const std::string& name, const std::string& limit, std::uint64_t used, std::uint64_t most, uid_t uid) const;
 
   struct Bucket {

@@ -253,7 +253,7 @@ Result<Reply> Methods::status(Connection& connection, Arguments& in) {
                       {"connections", broker_.connections.size()},
                       {"slots", broker_.slots->all().size()},
                       {"segments", broker_.store->all().size()},
-                      {"bytes", broker_.limits->bytes_of(connection.peer.uid)},
+                      {"bytes", broker_.limits->bytes_of(connection.peer.uid, false)},
                       {"bytes_limit", Limits::bytes_limit(broker_.limits->of(connection.peer.uid), known.total)},
                       {"free", known.free},
                       {"total", known.total}};

@@ -47,6 +47,7 @@ class Methods {
   Result<Reply> refresh(Connection&, Arguments&);
   Result<Reply> detach(Connection&, Arguments&);
 
+  Result<Reply> wait_for(Connection& connection, const std::string& name, std::int64_t wait_ms);
   void answer(Connection& connection, Result<Reply> reply, bool oneway);
   Result<Reply> restore(Connection& connection, Slot& slot, const nlohmann::json& attachments, bool known);
   // The segment, if it exists and can be used.

@@ -28,6 +28,10 @@ Result<Reply> Methods::await(Connection& connection, Arguments& in) {
     return reply;
   }
   if (found.error().code != Errc::unknown_segment) return fail(found.error());
+  return wait_for(connection, name, wait_ms);
+}
+
+Result<Reply> Methods::wait_for(Connection& connection, const std::string& name, std::int64_t wait_ms) {
   if (wait_ms == 0) return fail(Errc::timed_out, "there is no segment '" + name + "' yet", name);
   if (auto allowed = broker_.limits->check_watch(connection.peer.uid, broker_.waits_of(connection.peer.uid), broker_.waits()); !allowed)
     return fail(allowed.error());
@@ -48,7 +52,13 @@ Result<Reply> Methods::await(Connection& connection, Arguments& in) {
 void Methods::wait_over(Connection& connection) {
   const SegmentPtr segment = broker_.store->find(connection.waiting_for);
   if (!segment) return;
-  connection.send(result_reply({{"kind", protocol::kind_name(segment->manifest.kind)}, {"generation", segment->manifest.generation}}));
+  if (connection.waiting_attach) {
+    const json parameters = std::move(*connection.waiting_attach);
+    Arguments arguments(parameters);
+    answer(connection, attach(connection, arguments), false);
+  } else {
+    connection.send(result_reply({{"kind", protocol::kind_name(segment->manifest.kind)}, {"generation", segment->manifest.generation}}));
+  }
   connection.release();
 }
 
@@ -157,7 +167,7 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
   const auto group_name = in.optional_text("group");
   const json& group_options = in.object("group_options", false);
   const bool writable = in.flag("writable");
-  in.optional_number("wait_ms", -1, INT64_MAX / 1'000'000);
+  const std::int64_t wait_ms = in.optional_number("wait_ms", -1, INT64_MAX / 1'000'000).value_or(0);
   if (auto wrong = in.done(); !wrong) return fail(wrong.error());
   const auto role = parse_attach_role(role_text);
   if (!role) return fail(Errc::invalid_argument, "the parameter 'role' is '" + role_text.substr(0, 40) + "', which is neither produce, consume, observe nor map", name);
@@ -165,6 +175,11 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
   Slot* slot = broker_.slots->find(*connection.slot);
   if (slot == nullptr) return fail(Errc::protocol_error, "this connection's slot is gone", name, 0, "connect again");
   auto found = usable(name);
+  if (!found && found.error().code == Errc::unknown_segment && wait_ms != 0) {
+    auto waiting = wait_for(connection, name, wait_ms);
+    if (waiting) connection.waiting_attach = in.all();
+    return waiting;
+  }
   if (!found) return fail(found.error());
   const SegmentPtr segment = *found;
   const uid_t uid = connection.peer.uid;

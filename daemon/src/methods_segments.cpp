@@ -277,7 +277,7 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
   }
   const std::uint64_t needed = bytes_needed(draft);
   const std::string place = draft.backing == Backing::file ? draft.directory : "/dev/shm";
-  if (auto allowed = broker_.limits->check_segment(draft.uid, name, needed, where ? where.get() : broker_.runtime.shm.get(), place); !allowed)
+  if (auto allowed = broker_.limits->check_segment(draft, needed, where ? where.get() : broker_.runtime.shm.get(), place); !allowed)
     return fail(allowed.error());
   bool adopted = false;
   auto made = broker_.store->create(std::move(draft), adopted);

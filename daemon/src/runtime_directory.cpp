@@ -45,6 +45,33 @@ Result<UniqueFd> take_lock(const RuntimeDirectory& runtime) {
   return fd;
 }
 
+protocol::HeaderPage bells_page() {
+  protocol::HeaderPage page{};
+  page.magic = protocol::kMagic;
+  page.layout_version = protocol::kLayoutVersion;
+  page.min_reader_version = protocol::kMinReaderVersion;
+  page.header_length = protocol::kPageSize;
+  page.generation = 1;
+  page.granule = protocol::kGranule;
+  page.role = static_cast<std::uint16_t>(protocol::Role::bells);
+  page.file_size = protocol::kBellsFileSize;
+  page.data_offset = protocol::kPageSize;
+  page.created_ns = real_ns();
+  static_cast<void>(::getrandom(page.uuid.data(), page.uuid.size(), 0));
+  return page;
+}
+
+// Every client writes the bells, so among users that distrust each other they must not be a file that one
+// of them can cut: sealed memory then, new with each broker.
+Result<UniqueFd> make_sealed_bells() {
+  auto made = create_memfd("bells", protocol::kBellsFileSize);
+  if (!made) return made;
+  const protocol::HeaderPage page = bells_page();
+  if (::pwrite(made->get(), &page, sizeof page, 0) != sizeof page) return fail_errno(errno, "writing the bells");
+  ::fcntl(made->get(), F_ADD_SEALS, F_SEAL_SEAL);
+  return made;
+}
+
 // An earlier broker's bells are kept: clients sleep on them. Anything else by that name is replaced.
 Result<UniqueFd> open_bells(const RuntimeDirectory& runtime) {
   const std::string what = "the bells file of " + runtime.shm_path;
@@ -63,18 +90,7 @@ Result<UniqueFd> open_bells(const RuntimeDirectory& runtime) {
   ::unlinkat(runtime.shm.get(), "bells.new", 0);
   auto made = create_file_at(runtime.shm.get(), "bells.new", protocol::kBellsFileSize, what);
   if (!made) return made;
-  protocol::HeaderPage page{};
-  page.magic = protocol::kMagic;
-  page.layout_version = protocol::kLayoutVersion;
-  page.min_reader_version = protocol::kMinReaderVersion;
-  page.header_length = protocol::kPageSize;
-  page.generation = 1;
-  page.granule = protocol::kGranule;
-  page.role = static_cast<std::uint16_t>(protocol::Role::bells);
-  page.file_size = protocol::kBellsFileSize;
-  page.data_offset = protocol::kPageSize;
-  page.created_ns = real_ns();
-  if (::getrandom(page.uuid.data(), page.uuid.size(), 0) < 0) return fail_errno(errno, "getrandom");
+  const protocol::HeaderPage page = bells_page();
   if (::pwrite(made->get(), &page, sizeof page, 0) != sizeof page) return fail_errno(errno, "writing " + what);
   ATOLL_KILL_POINT("broker.bells.rename");
   if (::renameat(runtime.shm.get(), "bells.new", runtime.shm.get(), "bells") != 0) return fail_errno(errno, "renaming " + what);
@@ -133,7 +149,7 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const Options& options) {
   UniqueFd life(::openat(runtime.directory.get(), "life", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!life) return fail(Errc::bad_runtime_directory, "the life file in " + runtime.path + " cannot be made: " + std::strerror(errno));
   runtime.life = std::move(life);
-  auto bells = open_bells(runtime);
+  auto bells = options.allow_other_users ? make_sealed_bells() : open_bells(runtime);
   if (!bells) return fail(bells.error());
   auto mapping = Mapping::map(bells->get(), protocol::kBellsFileSize, true, "the bells file");
   if (!mapping) return fail(mapping.error());

@@ -99,6 +99,7 @@ class Broker:
         self.environment = environment or {}
         self.directory = tempfile.mkdtemp(prefix="atoll-broker-")
         self.path = os.path.join(self.directory, "atoll.sock")
+        self.prefix = []
         self.process = None
         self.connections = []
 
@@ -109,7 +110,7 @@ class Broker:
     def start(self, wait=True):
         self.log = open(os.path.join(self.directory, "stderr"), "ab")
         self.process = subprocess.Popen(
-            [ATOLLD, "--socket", self.path, "--log-level", "debug", *self.arguments],
+            [*self.prefix, ATOLLD, "--socket", self.path, "--log-level", "debug", *self.arguments],
             stderr=self.log, env={**os.environ, **self.environment})
         if wait:
             self.wait_until_it_serves()

@@ -4,9 +4,11 @@ Reads one JSON array a line, [operation, arguments...], answers one JSON value a
 call METHOD PARAMETERS, attach NAME ROLE PARAMETERS, poke HANDLE ROLE MATCH OFFSET HEX, peek ..., cut HANDLE
 ROLE MATCH SIZE, close (the socket only).
 """
+import fcntl
 import json
 import mmap
 import os
+import struct
 import sys
 
 from broker_client import CallError, Connection
@@ -27,7 +29,11 @@ def main():
         answer = None
         try:
             if operation == "hello":
-                answer = connection.hello(**(arguments[0] if arguments else {}))[0]
+                answer, fds = connection.hello(**(arguments[0] if arguments else {}))
+                # The byte that says we live, to a broker that cannot see our pid.
+                lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, answer["slot"], 1, 0)
+                fcntl.fcntl(fds[1], 37, lock)
+                life = fds[1]
             elif operation == "call":
                 answer = connection.call(arguments[0], **arguments[1])[0]
             elif operation == "attach":

@@ -281,6 +281,17 @@ def test_waiting_for_a_segment_ends_when_it_appears_or_the_time_is_over(connecti
     eventually(lambda: connection.call("Status")[0]["connections"] == 5, "the wait of a closed connection is dropped")
 
 
+def test_attaching_can_wait_for_the_segment_too(connection, broker):
+    waiter = broker.connect()
+    waiter.hello()
+    waiter.send("Attach", {"name": "s", "role": "observe", "wait_ms": -1})
+    fails("TimedOut", connection, "Attach", name="s", role="observe", wait_ms=1)
+    connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096})
+    reply, fds = waiter.receive()
+    assert len(fds) == len(reply["parameters"]["fds"]) == 3
+    waiter.call("Detach", attachment=reply["parameters"]["attachment"])
+
+
 def test_memfd_files_are_sealed_and_closed_to_other_users(connection):
     connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "memfd"})
     producer, files = connection.attach("s", "produce")

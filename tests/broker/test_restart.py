@@ -267,3 +267,34 @@ def test_memfd_segments_come_back_from_their_clients_and_else_are_lost(broker):
         connection.attach("lost", "map")
     assert error.value.name == "SegmentLost"
     assert {s["name"]: s["state"] for s in connection.call("List")[0]["segments"]} == {"kept": "live", "lost": "segment_lost"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to put the broker into a pid namespace of its own")
+def test_a_process_that_the_broker_cannot_see_lives_as_long_as_its_byte_lock(broker):
+    broker.kill()
+    # Its children see other pids, and nothing outside: only the lock on `life` can tell.
+    broker.prefix = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    broker.arguments = ("--grace", "0.2")
+    broker.start()
+    make_stream(broker)
+    with Holder(broker) as producer:
+        _, given = producer.attach("s", "produce")
+        assert broker.connect().call("Show", name="s")[0]["clients"][0]["pid"] == 0
+        broker.restart()
+        connection = broker.connect()
+        eventually(lambda: not connection.call("Status")[0]["recovering"], "the grace time is over")
+        assert connection.call("Show", name="s")[0]["lanes"][0]["state"] == "owned"
+        producer.kill()
+        eventually(lambda: connection.call("Show", name="s")[0]["lanes"][0]["state"] == "orphaned", "the lock is free")
+
+
+def test_another_users_clients_cannot_cut_the_bells():
+    with Broker("--allow-other-users") as broker:
+        os.chmod(broker.directory, 0o755)
+        connection = broker.connect()
+        _, fds = connection.hello()
+        with pytest.raises(PermissionError):
+            os.ftruncate(fds[0], 0)
+        broker.restart()
+        _, again = broker.connect().hello()
+        assert os.fstat(again[0]).st_ino != os.fstat(fds[0]).st_ino
