@@ -38,12 +38,13 @@ function choice(value, what, choices) {
   return choices[value];
 }
 
-// A number of bytes or records: a whole, safe number or a BigInt, at least `least`.
+// A number of bytes or records, at least `least`: a BigInt, or a whole number. Numbers that are not exact any
+// more become the BigInt that they are.
 function count(value, what, least = 0) {
   const good = typeof value === 'bigint' ? value >= BigInt(least) && value < 2n ** 64n
-    : Number.isSafeInteger(value) && value >= least;
+    : Number.isInteger(value) && value >= least && value < 2 ** 64;
   if (!good) throw invalid(`${what} must be a whole number, at least ${least}, not ${describe(value)}`);
-  return value;
+  return typeof value === 'bigint' || Number.isSafeInteger(value) ? value : BigInt(value);
 }
 
 // The same where a small number is wanted.

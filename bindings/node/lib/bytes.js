@@ -58,17 +58,16 @@ class Bytes {
 
   writeAt(offset, data) {
     this._check();
-    count(offset, 'writeAt: offset');
-    this._done(native.bytesTransfer(this._handle, offset, bytesOf(data), true), data);
+    const at = count(offset, 'writeAt: offset');
+    this._done(native.bytesTransfer(this._handle, at, bytesOf(data), true), data);
   }
 
   async flush(options) {
     const { offset = 0, length = 0, wait = true } = object(options, 'flush: options', ['offset', 'length', 'wait']);
-    count(offset, 'flush: offset');
-    count(length, 'flush: length');
+    const [from, bytes] = [count(offset, 'flush: offset'), count(length, 'flush: length')];
     boolean(wait, 'flush: wait');
     await this._settled();
-    const flush = run(native.bytesFlush(this._handle, offset, length, wait));
+    const flush = run(native.bytesFlush(this._handle, from, bytes, wait));
     this._flushing = flush.catch(() => {});
     return flush;
   }
@@ -100,8 +99,8 @@ class Bytes {
   // {data, version} once the version is above `after`.
   async get(options) {
     const limits = waiting(options, 'get', ['after']);
-    const { after = 0n } = options || {};
-    count(after, 'get: after');
+    const { after: given = 0n } = options || {};
+    const after = count(given, 'get: after');
     await this._settled();
     if (this._queue.empty) {
       const content = this._get(after);
@@ -112,8 +111,8 @@ class Bytes {
 
   // The same without waiting: null if there is none.
   tryGet(options) {
-    const { after = 0n } = object(options, 'tryGet: options', ['after']);
-    count(after, 'tryGet: after');
+    const { after: given = 0n } = object(options, 'tryGet: options', ['after']);
+    const after = count(given, 'tryGet: after');
     this._check();
     const content = this._get(after);
     return content === PENDING ? null : content;

@@ -114,18 +114,18 @@ class Producer {
   }
 
   async loan(length, options) {
-    count(length, 'loan: length');
+    const bytes = count(length, 'loan: length');
     const { content = 'bytes' } = object(options, 'loan: options', ['timeoutMs', 'signal', 'content']);
     const kind = choice(content, 'loan: content', kContents);
-    return this._wait(() => this._lend(length, kind), options, 'loan of', ['content']);
+    return this._wait(() => this._lend(bytes, kind), options, 'loan of', ['content']);
   }
 
   tryLoan(length, options) {
-    count(length, 'tryLoan: length');
+    const bytes = count(length, 'tryLoan: length');
     const { content = 'bytes' } = object(options, 'tryLoan: options', ['content']);
     const kind = choice(content, 'tryLoan: content', kContents);
     if (this.closed) throw closed(this.name);
-    const loan = this._queue.empty ? this._lend(length, kind) : PENDING;
+    const loan = this._queue.empty ? this._lend(bytes, kind) : PENDING;
     return loan === PENDING ? null : loan;
   }
 

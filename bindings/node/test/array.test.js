@@ -120,6 +120,23 @@ test('a hostile payload is BAD_ENCODING, whatever is wrong with it', () => {
   assert.throws(() => decodeArray(notUtf8, 'test'), { code: 'BAD_ENCODING' });
 });
 
+test('the golden arrays of the contract are read as they say, and the hostile ones refused', () => {
+  const vectors = require('../../../protocol/vectors/arrays.json');
+  const bytes = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  const swap = (text, size) => text.replace(new RegExp(`.{${2 * size}}`, 'g'), (one) => one.match(/../g).reverse().join(''));
+  for (const one of vectors.good) {
+    const got = decodeArray(Buffer.from(one.payload, 'hex'), 'golden');
+    const swapped = typeof one.dtype === 'string' && one.dtype[0] === '>';
+    assert.deepStrictEqual([got.shape, got.order], [one.shape, one.order], one.about);
+    assert.deepStrictEqual(got.dtype, swapped ? `<${one.dtype.slice(1)}` : one.dtype, one.about);
+    assert.strictEqual(bytes(got.data).toString('hex'), swapped ? swap(one.data, got.data.BYTES_PER_ELEMENT) : one.data, one.about);
+  }
+  assert.ok(vectors.hostile.length > 10);
+  for (const one of vectors.hostile) {
+    assert.throws(() => decodeArray(Buffer.from(one.payload, 'hex'), 'hostile'), { code: 'BAD_ENCODING' }, one.about);
+  }
+});
+
 test('what is no array cannot be sent as one', async () => {
   const { producer } = await stream();
   const data = new Float64Array(4);
