@@ -4,6 +4,7 @@ Used by the tests in this folder. A Broker serves a fresh directory and is ended
 made, when the `with` block ends.
 """
 import array
+import fcntl
 import json
 import mmap
 import os
@@ -30,11 +31,12 @@ class Connection:
     """One connection; call() answers (parameters, descriptors)."""
 
     def __init__(self, path):
+        self.buffer = b""
+        self.fds = []
+        self.received = []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(20)
         self.socket.connect(path)
-        self.buffer = b""
-        self.fds = []
 
     def send(self, method, parameters=None, fds=()):
         message = json.dumps({"method": "dev.atoll.Broker." + method, "parameters": parameters or {}}).encode() + b"\0"
@@ -56,6 +58,7 @@ class Connection:
             self.buffer += data
         text, self.buffer = self.buffer.split(b"\0", 1)
         fds, self.fds = self.fds, []
+        self.received += fds
         return json.loads(text), fds
 
     def call(self, method, _fds=(), /, **parameters):
@@ -75,7 +78,14 @@ class Connection:
         return parameters, list(zip(parameters["fds"], fds))
 
     def close(self):
+        """Closes the connection and what came over it: memory is only free when nobody holds it."""
         self.socket.close()
+        for fd in self.received + self.fds:
+            os.close(fd)
+        self.received, self.fds = [], []
+
+    def __del__(self):
+        self.close()
 
 
 def memory(files, role, writable=False, **match):
@@ -147,6 +157,17 @@ class Broker:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        if self.prefix:
+            # What died is the prefix; the broker itself dies with it, a little later.
+            eventually(self.lock_is_free, "the broker is dead")
+
+    def lock_is_free(self):
+        with open(os.path.join(self.directory, "lock")) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                return False
 
     def restart(self):
         self.kill()

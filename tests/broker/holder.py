@@ -17,6 +17,7 @@ from broker_client import CallError, Connection
 def main():
     connection = Connection(sys.argv[1])
     handles = []
+    old = []
 
     def find(handle, role, match):
         for row, fd in handles[handle]:
@@ -52,10 +53,12 @@ def main():
                 handle, role, match, size = arguments
                 os.ftruncate(find(handle, role, match)[1], size)
             elif operation == "reconnect":
-                connection.close()
+                # Descriptors stay: what is mapped outlives the connection.
+                connection.socket.close()
+                old.append(connection)
                 connection = Connection(sys.argv[1])
             elif operation == "close":
-                connection.close()
+                connection.socket.close()
         except CallError as error:
             answer = {"error": error.name, **error.parameters}
         print(json.dumps(answer), flush=True)
