@@ -1,5 +1,7 @@
 #include "group_recovery.hpp"
 
+#include <climits>
+
 #include "atoll/protocol/kill_point.hpp"
 #include "bell_tower.hpp"
 
@@ -84,6 +86,8 @@ void release_lock_as_broker(protocol::Word32& lock) noexcept {
 
 SettledGroup settle_group(GroupFile& group, const Membership& membership) noexcept {
   SettledGroup out;
+  // Whoever was woken for the lock may have died before it took it, and would have woken the next.
+  futex_wake(group.lock, INT_MAX);
   if (take_lock_as_broker(group.lock, membership) == LockTaken::busy) {
     out.result = Settled::busy;
     return out;

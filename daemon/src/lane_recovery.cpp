@@ -7,19 +7,19 @@ namespace {
 
 using protocol::Found;
 
-// Walks from `position` to the first empty place. The sequence number follows the records themselves.
-void walk(std::byte* ring, const protocol::RingGeometry& geometry, protocol::Boundary at, SettledLane& out) noexcept {
-  const std::uint64_t most = at.position + 2 * geometry.capacity;
+// Walks from `at` to the first empty place below `limit`. The sequence number follows the records.
+void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit, protocol::Boundary at, SettledLane& out) noexcept {
   bool first = true;
   for (;;) {
     const protocol::Place place = protocol::look_at(ring, geometry, at.position);
     if (place.found == Found::nothing) break;
-    if (place.found == Found::elsewhere || place.found == Found::damaged || at.position + place.span > most) {
+    // No record reaches beyond what the producer permitted itself, which also ends every walk.
+    if (place.found == Found::elsewhere || place.found == Found::damaged || place.span == 0 || at.position + place.span > limit) {
       out.damaged = true;
       break;
     }
     if (place.found != Found::padding) {
-      // The start's number may be a hint; every later record must follow the one before it.
+      // The published number may be one ahead of the published tail; every later record must follow the one before it.
       if (first) at.sequence = protocol::whole_sequence(place.sequence, at.sequence);
       if (static_cast<std::uint32_t>(at.sequence) != place.sequence) {
         out.damaged = true;
@@ -36,40 +36,27 @@ void walk(std::byte* ring, const protocol::RingGeometry& geometry, protocol::Bou
     }
     at.position += place.span;
   }
-  if (at.position >= out.tail) {
-    out.tail = at.position;
-    out.sequence = at.sequence;
-  }
+  out.tail = at.position;
+  out.sequence = at.sequence;
 }
 
 }  // namespace
 
-SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry, const std::uint64_t* starts,
-                        std::size_t start_count) noexcept {
+SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry) noexcept {
   auto& lane = *reinterpret_cast<protocol::LaneHeader*>(file);
   std::byte* ring = file + protocol::kPageSize;
   SettledLane out;
   const std::uint64_t limit = lane.limit.load_acquire();
-  const std::uint64_t hint = lane.tail.load_acquire();
-  const std::uint64_t floor = limit > geometry.capacity ? limit - geometry.capacity : 0;
-  // A limit that no producer publishes, or a tail outside what it allows.
-  if (hint % geometry.alignment != 0 || hint > limit + geometry.capacity || limit > hint + 2 * geometry.capacity + 64) {
+  out.tail = lane.tail.load_acquire();
+  out.sequence = lane.sequence.load_acquire();
+  // A limit is at most two laps ahead (overwriting, with padding before the record); a tail never passes it.
+  if (out.tail % geometry.alignment != 0 || out.tail > limit || limit - out.tail > 2 * geometry.capacity) {
     out.damaged = true;
-    out.tail = hint;
-    out.sequence = lane.sequence.load_relaxed();
     return out;
   }
-  protocol::Boundary earliest = protocol::earliest_boundary(lane, geometry.capacity);
-  if (earliest.position % geometry.alignment != 0 || earliest.position > hint) earliest = {hint, lane.sequence.load_relaxed()};
-  for (std::size_t i = 0; i < start_count; ++i)
-    if (starts[i] >= floor && starts[i] < earliest.position && starts[i] % geometry.alignment == 0) {
-      const protocol::Place place = protocol::look_at(ring, geometry, starts[i]);
-      if (place.found == Found::claimed || place.found == Found::committed || place.found == Found::aborted || place.found == Found::padding)
-        earliest = {starts[i], earliest.sequence};
-    }
-  walk(ring, geometry, earliest, out);
+  walk(ring, geometry, limit, {out.tail, out.sequence}, out);
   if (out.damaged) return out;
-  // Order as a producer's: the terminator, then the limit that covers it, then the tail.
+  // Order as a producer's: the limit that covers the terminator, the terminator, the number, the tail.
   auto* end = reinterpret_cast<protocol::RecordHeader*>(ring + (out.tail & (geometry.capacity - 1)));
   if (limit < out.tail + protocol::kRecordHeaderSize) lane.limit.store_release(out.tail + protocol::kRecordHeaderSize);
   end->commit.store_release(protocol::commit_word(protocol::RecordState::empty, out.tail, geometry.capacity_log2));

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "atoll/protocol/lane_walk.hpp"
 
@@ -18,10 +17,9 @@ struct SettledLane {
   bool damaged = false;       // bytes no producer writes: tail is where the sound part ends
 };
 
-// `file`: the lane's whole file, mapped read-write; call inside guarded(). `starts`: further positions
-// where a group stands, to reach loans older than the oldest checkpoint.
-SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry, const std::uint64_t* starts,
-                        std::size_t start_count) noexcept;
+// `file`: the lane's whole file, mapped read-write; call inside guarded(). Everything below the published
+// tail is settled, so the walk starts there.
+SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry) noexcept;
 
 // Makes the lane ready for its next producer, or says that it has none: state, owner, wake mode.
 void set_lane_owner(protocol::LaneHeader& lane, protocol::LaneState state, unsigned slot, std::uint32_t generation,

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <array>
+#include <climits>
 
 #include "atoll/protocol/kill_point.hpp"
 #include "bell_tower.hpp"
@@ -67,20 +67,10 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
     if (passes(mapping.error())) return LaneResult::later;
     why = mapping.error().message;
   } else {
-    // Groups may stand at loans older than the oldest checkpoint.
-    std::array<std::uint64_t, protocol::kMaxGroups> starts{};
-    std::size_t count = 0;
-    for (const auto& [id, group] : segment.groups) {
-      auto group_mapping = map_segment_file(segment, *segment.file(Role::group, id));
-      if (!group_mapping) continue;
-      const auto& positions = (*group_mapping)->as<protocol::GroupFile>()->lanes[lane.number];
-      std::uint64_t cursor = 0;
-      if (guarded([&] { cursor = positions.cursor.load_acquire(); })) starts[count++] = cursor;
-    }
     std::byte* data = (*mapping)->data();
     const protocol::RingGeometry geometry = segment.geometry();
     SettledLane settled;
-    if (!guarded([&] { settled = settle_lane(data, geometry, starts.data(), count); }))
+    if (!guarded([&] { settled = settle_lane(data, geometry); }))
       why = "its file was cut";
     else if (settled.damaged)
       why = "it holds bytes that no producer writes, at position " + std::to_string(settled.tail);
@@ -144,6 +134,8 @@ void Recovery::settle_bytes_of(const SegmentPtr& held) {
   const std::uint64_t staging = staging_offset(segment.manifest);
   protocol::Repaired repaired = protocol::Repaired::nothing_to_do;
   const bool whole = guarded([&] {
+    // Whoever was woken for the lock may have died before it took it.
+    futex_wake(header.lock, INT_MAX);
     // A free lock needs no care: redo and counter change only under it.
     if ((header.lock.load_acquire() & (protocol::kLockHolderMask | protocol::kLockNeedsRepair)) == 0) return;
     if (take_lock_as_broker(header.lock, membership) == LockTaken::busy) return;

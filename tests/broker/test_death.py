@@ -62,26 +62,22 @@ def test_the_next_producer_goes_on_in_the_dead_ones_lane(broker):
     assert word(lane, LANE_WAKE_MODE, 4) == 0, "the new process is not registered for membarrier"
 
 
-def test_loans_behind_the_oldest_checkpoint_are_reached_through_a_groups_cursor(broker):
+def test_open_loans_on_a_later_lap_are_reached_from_the_published_tail(broker):
     connection = stream(broker)
-    connection.attach("s", "consume", group="g")
     with Holder(broker) as producer:
         handle, _ = producer.attach("s", "produce")
-        # Positions 4096 to 4096+64 on the second lap, the group stands at 4096; there is no checkpoint.
+        # The tail says where the oldest open loan starts.
         producer.poke(handle, "lane", RING, record(CLAIMED, 5, 10, lap=1))
         producer.poke(handle, "lane", RING + 32, record(COMMITTED, 5, 11, lap=1))
         producer.poke(handle, "lane", LANE_LIMIT, u64(4096 + 4096))
-        producer.poke(handle, "lane", LANE_TAIL, u64(4096 + 64))
-        producer.poke(handle, "lane", LANE_SEQUENCE, u64(12))
-        group = file_paths(connection, "s")["group", 0]
-        with open(group, "r+b") as file:
-            file.seek(GROUP_LANES)
-            file.write(u64(4096) + u64(4096) + u64(10))
+        producer.poke(handle, "lane", LANE_SEQUENCE, u64(10))
+        producer.poke(handle, "lane", LANE_TAIL, u64(4096))
         producer.kill()
     eventually(lambda: lane_of(connection)["state"] == "orphaned", "the lane is orphaned")
     path = file_paths(connection, "s")["lane", 0]
     assert struct.unpack("<I", read_file(path, RING, 4))[0] == ABORTED | 1 << 3
-    assert lane_of(connection)["tail"] == 4096 + 64
+    lane = lane_of(connection)
+    assert (lane["tail"], lane["sequence"]) == (4096 + 64, 12)
 
 
 @pytest.mark.parametrize("damage", [

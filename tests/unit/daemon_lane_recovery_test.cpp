@@ -1,7 +1,6 @@
 // Settling lanes without a producer: every state that a death can leave, and damage.
 #include <catch2/catch.hpp>
 #include <cstring>
-#include <vector>
 
 #include "lane_recovery.hpp"
 
@@ -23,7 +22,7 @@ struct TestLane {
     record.sequence = sequence;
     record.commit.raw = commit_word(state, position, 12);
   }
-  SettledLane settle(std::vector<std::uint64_t> starts = {}) { return settle_lane(file, kGeometry, starts.data(), starts.size()); }
+  SettledLane settle() { return settle_lane(file, kGeometry); }
 };
 
 }  // namespace
@@ -58,7 +57,7 @@ TEST_CASE("open loans become aborted, in any order among committed records, and 
 
 TEST_CASE("a tail that lags behind the last commit is mended") {
   TestLane lane;
-  lane.header().limit.raw = 64;
+  lane.header().limit.raw = 80;
   lane.put(0, RecordState::committed, 16, 0);
   lane.put(32, RecordState::committed, 16, 1);
   lane.header().tail.raw = 32;
@@ -73,8 +72,6 @@ TEST_CASE("padding is skipped and uses no sequence number; a death between paddi
   lane.header().limit.raw = 4096 + 512;
   lane.header().tail.raw = 3072;
   lane.header().sequence.raw = 9;
-  lane.header().checkpoint_count.raw = 1;
-  lane.header().checkpoints[0] = {{3072}, {9}};
   lane.put(3072, RecordState::committed, 496, 9);
   lane.put(3584, RecordState::padding, 496, 10);
   const auto settled = lane.settle();
@@ -109,17 +106,27 @@ TEST_CASE("a ring full of records that lead round and round does not keep the br
   CHECK(settled.damaged);  // where the tail should be stands the first lap again
 }
 
-TEST_CASE("a loan older than every checkpoint is reached from where a group stands") {
+TEST_CASE("the walk starts at the published tail, the oldest open loan, and believes the record's number") {
   TestLane lane;
   lane.header().limit.raw = 8192;
-  lane.header().tail.raw = 4096 + 64;
-  lane.header().sequence.raw = 12;
+  lane.header().tail.raw = 4096 + 32;
+  lane.header().sequence.raw = 12;  // stored before the tail: one ahead
   lane.put(4096, RecordState::claimed, 16, 10);
-  lane.put(4096 + 32, RecordState::committed, 16, 11);
-  CHECK(lane.settle().aborted == 0);
-  // Wild cursors are no starts: below the limit's reach, no boundary, beyond the tail.
-  CHECK(lane.settle({0, 4095, 1ull << 50, 4096}).aborted == 1);
-  CHECK(lane.header().tail.raw == 4096 + 64);
+  lane.put(4096 + 32, RecordState::claimed, 16, 11);
+  lane.put(4096 + 64, RecordState::committed, 16, 12);
+  const auto settled = lane.settle();
+  CHECK_FALSE(settled.damaged);
+  CHECK(settled.aborted == 1);
+  CHECK(lane.header().tail.raw == 4096 + 96);
+  CHECK(lane.header().sequence.raw == 13);
+}
+
+TEST_CASE("a record beyond the limit was never permitted") {
+  TestLane lane;
+  lane.header().limit.raw = 48;
+  lane.put(0, RecordState::committed, 16, 0);
+  lane.put(32, RecordState::committed, 16, 1);
+  CHECK(lane.settle().damaged);
 }
 
 TEST_CASE("a new owner starts fenced and unfinished") {
