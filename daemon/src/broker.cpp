@@ -231,11 +231,25 @@ void Broker::accept_some() {
     const auto refused_now = static_cast<std::size_t>(
         std::count_if(connections.begin(), connections.end(), [](const auto& entry) { return entry.second->refused.has_value(); }));
     auto allowed = limits->check_connection(uid, of_user - refused_now, connections.size() - refused_now);
+    std::int64_t delay_ns = 0;
+    if (allowed) {
+      if (auto delay = limits->connection_delay_ns(uid))
+        delay_ns = *delay;
+      else
+        allowed = fail(delay.error());
+    }
     if (!allowed && refused_now >= kMostRefusedAtOnce) continue;
     const std::uint64_t id = next_connection_++;
     auto connection = std::make_unique<Connection>(*loop, id, std::move(socket), std::move(*peer), std::move(pidfd), events_);
     if (!allowed) connection->refused = allowed.error();
-    if (!connection->start()) continue;
+    if (delay_ns == 0) {
+      if (!connection->start()) continue;
+    } else {
+      loop->after(delay_ns, [this, id] {
+        const auto at = connections.find(id);
+        if (at != connections.end() && !at->second->start()) at->second->close_when_sent("it could not be watched");
+      });
+    }
     loop->cancel(idle_timer_);
     idle_timer_ = 0;
     connections.emplace(id, std::move(connection));

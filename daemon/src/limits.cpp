@@ -110,21 +110,30 @@ Result<void> Limits::check_growth(const Segment& segment, std::uint64_t bytes, b
 
 Result<void> Limits::check_connection(uid_t uid, std::uint64_t of_user, std::uint64_t of_all) {
   const UserLimits& limits = of(uid);
-  const std::int64_t now = monotonic_ns();
-  Bucket& bucket = buckets_.try_emplace(uid, Bucket{static_cast<double>(limits.connection_burst), now}).first->second;
-  bucket.tokens = std::min(static_cast<double>(limits.connection_burst),
-                           bucket.tokens + static_cast<double>(now - bucket.at_ns) * 1e-9 * static_cast<double>(limits.connections_per_second));
-  bucket.at_ns = now;
   if (of_user >= limits.connections) return fail(reached({}, "connections of a user", of_user, limits.connections, uid));
   if (of_all >= options_.broker_limits.connections)
     return fail(Errc::limit_reached, "the broker's limit of " + std::to_string(options_.broker_limits.connections) + " connections is reached", {},
                 options_.broker_limits.connections);
-  if (bucket.tokens < 1)
+  return {};
+}
+
+Result<std::int64_t> Limits::connection_delay_ns(uid_t uid) {
+  const UserLimits& limits = of(uid);
+  const auto rate = static_cast<double>(std::max<std::uint64_t>(limits.connections_per_second, 1));
+  const auto burst = static_cast<double>(limits.connection_burst);
+  const std::int64_t now = monotonic_ns();
+  Bucket& bucket = buckets_.try_emplace(uid, Bucket{burst, now}).first->second;
+  bucket.tokens = std::min(burst, bucket.tokens + static_cast<double>(now - bucket.at_ns) * 1e-9 * rate);
+  bucket.at_ns = now;
+  // Below zero: what those who already wait will take.
+  const double missing = 1 - bucket.tokens;
+  const auto delay = missing <= 0 ? 0 : static_cast<std::int64_t>(missing / rate * 1e9);
+  if (delay > kLongestDelayNs)
     return fail(Errc::limit_reached,
                 "user " + user_name(uid) + " connects more often than " + std::to_string(limits.connections_per_second) + " times a second", {},
                 limits.connections_per_second, "keep a connection open instead of connecting for each call");
   bucket.tokens -= 1;
-  return {};
+  return delay;
 }
 
 Result<void> Limits::check_watch(uid_t uid, std::uint64_t of_user, std::uint64_t of_all) {

@@ -24,8 +24,11 @@ class Limits {
   Result<void> check_segment(const protocol::Manifest& draft, std::uint64_t bytes, int directory, const std::string& where);
   // One more lane (or group file) of an existing segment, paid by its owner.
   Result<void> check_growth(const Segment& segment, std::uint64_t bytes, bool lane, int directory, const std::string& where);
-  // May this user connect now? Counts the attempt.
   Result<void> check_connection(uid_t uid, std::uint64_t of_user, std::uint64_t of_all);
+  // How long a newcomer of this user waits until it is served, so that none connects faster than the rate.
+  // Counts the attempt. More than kLongestDelayNs is refused.
+  Result<std::int64_t> connection_delay_ns(uid_t uid);
+  static constexpr std::int64_t kLongestDelayNs = 2'000'000'000;
   Result<void> check_watch(uid_t uid, std::uint64_t of_user, std::uint64_t of_all);
 
   // In memory, or in files.

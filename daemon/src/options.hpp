@@ -15,8 +15,8 @@ namespace atoll_ipc::daemon {
 // Per user, unless said otherwise. broker.md's figures are the defaults.
 struct UserLimits {
   std::uint64_t connections = 256;
-  std::uint64_t connections_per_second = 50;
-  std::uint64_t connection_burst = 200;
+  std::uint64_t connections_per_second = 250;
+  std::uint64_t connection_burst = 500;
   std::uint64_t segments = 1024;
   std::uint64_t bytes = 0;  // 0: a quarter of the file system, at most 4 GiB; half of one under 1 GiB
   std::uint64_t lanes = 4096;

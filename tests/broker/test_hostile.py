@@ -185,16 +185,27 @@ def test_too_many_connections_get_a_reason_and_others_are_served():
 
 def test_connecting_too_often_is_slowed_down():
     with Broker("--connection-rate", "20", "--connection-burst", "10") as broker:
-        refused = 0
-        for _ in range(40):
+        started = time.monotonic()
+        for _ in range(30):
             connection = Connection(broker.path)
-            try:
-                connection.call("Status")
-            except CallError as error:
-                assert error.name == "LimitReached"
+            connection.call("Status")
+            connection.close()
+        assert time.monotonic() - started > 0.9, "20 of them came at 20 a second"
+
+
+def test_connecting_much_too_often_is_refused():
+    with Broker("--connection-rate", "10", "--connection-burst", "5") as broker:
+        flood = [Connection(broker.path) for _ in range(60)]
+        for connection in flood:
+            connection.send("Status")
+        refused = 0
+        for connection in flood:
+            reply, _ = connection.receive()
+            if "error" in reply:
+                assert reply["error"].endswith("LimitReached") and "10 times a second" in reply["parameters"]["message"]
                 refused += 1
             connection.close()
-        assert refused > 10
+        assert 20 < refused < 50
         eventually(broker.serves, "after a while it serves again")
 
 
