@@ -250,7 +250,8 @@ def test_an_exclusive_group_has_one_consumer_and_an_ephemeral_one_ends_with_it(c
 
 
 def test_a_manual_consumer_decides_what_is_dealt_with(client, stream):
-    producer, consumer = stream({"manual": True, "group": "g"})
+    # Claimed one by one: a rejected record is given again once all that was claimed with it is decided.
+    producer, consumer = stream({"manual": True, "group": "g", "prefetch": 1})
     producer.send_many([b"a", b"b", b"c", b"d"])
     a, b, c, d = (consumer.receive(timeout=ENOUGH) for _ in range(4))
     b.acknowledge()

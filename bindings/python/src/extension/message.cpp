@@ -192,7 +192,7 @@ PyMethodDef message_methods[] = {
     {"release", message_release, METH_NOARGS, "Says that the payload is not looked at any more; unless the consumer is manual, also that it is dealt with.\n\nViewsLive (a BufferError) while a memoryview or array over it lives; ViewReleased the second time."},
     {"acknowledge", message_acknowledge, METH_NOARGS, "Manual consumers: says that the record is dealt with. Before or after release()."},
     {"acknowledge_up_to", message_acknowledge_up_to, METH_NOARGS, "Manual consumers: acknowledges this record and all received before it."},
-    {"reject", message_reject, METH_NOARGS, "Manual consumers: the record is given out again, marked as redelivered."},
+    {"reject", message_reject, METH_NOARGS, "Manual consumers: the record is given out again, marked as redelivered, once it is released and all that was\nclaimed together with it is decided (prefetch=1: at once)."},
     {"json", message_json, METH_NOARGS, "The payload parsed as JSON. BadEncoding if it is none."},
     {"array", message_array, METH_NOARGS, "The payload as a read-only NumPy array, without a copy. BadEncoding if it is none."},
     {"__enter__", message_enter, METH_NOARGS, nullptr},
