@@ -13,7 +13,8 @@
 //   {"t":"removed","name":N,"generation":G}
 //   {"t":"slot","slot":S,"generation":G,"pid":P,"uid":U,"start":T,"token":K,"command":C}
 //   {"t":"gone","slot":S,"generation":G}
-//   {"t":"attached","id":A,"slot":S,"slot_generation":G,"name":N,"generation":G,"role":R,"lane":L,"group":I,"writable":W,"producer":P}
+//   {"t":"attached","id":A,"slot":S,"slot_generation":G,"name":N,"generation":G,"role":R,"writable":W,
+//    "lane":L,"producer":P | "group":I,"incarnation":J,"group_name":N}
 //   {"t":"detached","id":A}
 #pragma once
 

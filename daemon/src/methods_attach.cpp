@@ -158,6 +158,7 @@ Result<void> Methods::give_group(const SegmentPtr& segment, Arguments& options, 
   if (is_exclusive && !group->members.empty())
     return fail(Errc::group_exclusive, "group '" + group->name + "' of '" + segment->name() + "' belongs to one consumer at a time and has one", segment->name());
   attachment.group = group->id;
+  attachment.group_incarnation = group->incarnation;
   return {};
 }
 

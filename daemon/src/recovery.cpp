@@ -249,7 +249,8 @@ void Recovery::bind(const SegmentPtr& segment) {
     if (attachment == nullptr) continue;
     const auto lane = attachment->lane ? segment->lanes.find(*attachment->lane) : segment->lanes.end();
     const auto group = attachment->group ? segment->groups.find(*attachment->group) : segment->groups.end();
-    if ((attachment->lane && lane == segment->lanes.end()) || (attachment->group && group == segment->groups.end())) {
+    const bool other_group = attachment->group && (group == segment->groups.end() || group->second.incarnation != attachment->group_incarnation);
+    if ((attachment->lane && lane == segment->lanes.end()) || other_group) {
       slots_.detach(id);  // it was never complete, or what it held was removed
       continue;
     }

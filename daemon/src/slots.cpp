@@ -53,6 +53,7 @@ json attachment_entry(const Attachment& attachment) {
   }
   if (attachment.group) {
     entry["group"] = *attachment.group;
+    entry["incarnation"] = attachment.group_incarnation;
     entry["group_name"] = attachment.group_name;
   }
   return entry;
@@ -189,6 +190,7 @@ void Slots::replay(const Replay& replay, const std::map<std::string, SegmentPtr>
       if (entry.contains("lane")) attachment.lane = static_cast<unsigned>(number(entry, "lane"));
       attachment.producer_id = number(entry, "producer");
       if (entry.contains("group")) attachment.group = static_cast<unsigned>(number(entry, "group"));
+      attachment.group_incarnation = number(entry, "incarnation");
       attachment.group_name = entry.value("group_name", "");
       attachment.writable = entry.value("writable", false);
       attachment.mapped = true;

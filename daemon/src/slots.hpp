@@ -28,6 +28,7 @@ struct Attachment {
   std::optional<unsigned> lane;
   std::uint64_t producer_id = 0;
   std::optional<unsigned> group;
+  std::uint64_t group_incarnation = 0;
   std::string group_name;
   bool writable = false;
   bool mapped = false;  // the client has called Refresh: its mappings exist

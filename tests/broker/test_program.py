@@ -64,6 +64,19 @@ def test_a_directory_that_is_not_there_and_cannot_be_made_is_refused(tmp_path):
     assert refused.returncode == 1 and "bad_runtime_directory" in refused.stderr
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount")
+@pytest.mark.parametrize("mount,error,said", [
+    ("mount --bind {0} {0} && mount -o remount,bind,ro {0}", "bad_runtime_directory", "Read-only"),
+    ("mount -t tmpfs -o mode=1777,size=128k tmpfs /dev/shm", "no_space", "bells"),
+])
+def test_a_place_that_cannot_be_written_or_is_full_is_named(tmp_path, mount, error, said):
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    script = f"mount --make-rprivate / && {mount.format(directory)} && exec {ATOLLD} --socket {directory}/a.sock"
+    refused = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=20)
+    assert refused.returncode == 1 and error in refused.stderr and said in refused.stderr, refused.stderr
+
+
 def test_a_socket_path_that_is_too_long_is_refused(tmp_path):
     path = str(tmp_path / ("x" * 108))
     refused = start_another("--socket", path)

@@ -92,6 +92,17 @@ def test_a_process_that_died_while_there_was_no_broker_is_dealt_with_at_the_star
     assert word(group, GROUP_LOCK, 4) == 0 and word(group, GROUP_MEMBERS, 4) == 1
 
 
+def test_a_member_of_a_removed_group_is_no_member_of_the_next_one_by_that_name(broker):
+    connection = make_stream(broker)
+    with Holder(broker) as consumer:
+        _, given = consumer.attach("s", "consume", group="g")
+        connection.call("Remove", name="s", group="g", force=True)
+        connection.attach("s", "consume", group="g")
+        broker.restart()
+        assert [g["members"] for g in broker.connect().call("Show", name="s")[0]["groups"]] == [1]
+        assert come_back(consumer, {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "consume", "group": "g"})["lost"] == [given["attachment"]]
+
+
 def test_a_lock_that_the_dead_broker_held_is_taken_over(broker):
     connection = make_stream(broker)
     _, files = connection.attach("s", "consume", group="g")
