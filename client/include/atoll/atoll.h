@@ -197,6 +197,9 @@ typedef struct atoll_consumer atoll_consumer; /* a member of a group, or an obse
 #define ATOLL_CONSUMER_MANUAL 1u    /* releasing a view does not acknowledge it */
 #define ATOLL_CONSUMER_EXCLUSIVE 2u /* the group has one consumer at a time and needs no lock */
 #define ATOLL_CONSUMER_EPHEMERAL 4u /* the group ends with its last consumer */
+/* Views lie in a copy-on-write mapping: writable memory in which a store harms this process only. For
+ * languages that cannot hand out read-only memory. */
+#define ATOLL_CONSUMER_PRIVATE_VIEWS 8u
 
 typedef enum atoll_start { ATOLL_START_EARLIEST = 0, ATOLL_START_LATEST = 1, ATOLL_START_BACK = 2 } atoll_start;
 

@@ -34,6 +34,7 @@ class Session;
 class ProducerEngine;
 class ReaderEngine;
 class BytesEngine;
+struct EngineAccess;  // the C interface's way to the engines
 
 #if defined(__GNUC__)
 #define ATOLL_CXX_API __attribute__((visibility("default")))
@@ -98,6 +99,7 @@ struct ConsumerOptions {
   bool manual = false;     // releasing a view does not acknowledge it
   bool exclusive = false;  // one consumer at a time, no lock
   bool ephemeral = false;  // the group ends with its last consumer
+  bool private_views = false;  // views are copy-on-write: a stray store harms only this process
   Start start = Start::earliest;
   std::uint64_t back = 0;      // Start::back: records back in each lane
   std::uint32_t prefetch = 0;  // most records claimed ahead, 1..64; 0: chosen
@@ -160,6 +162,7 @@ class ATOLL_CXX_API Producer {
 
  private:
   friend class Client;
+  friend struct EngineAccess;
   explicit Producer(std::unique_ptr<ProducerEngine> engine) noexcept;
   std::unique_ptr<ProducerEngine> engine_;
 };
@@ -226,6 +229,7 @@ class ATOLL_CXX_API Consumer {
 
  private:
   friend class Client;
+  friend struct EngineAccess;
   explicit Consumer(std::unique_ptr<ReaderEngine> engine) noexcept;
   std::unique_ptr<ReaderEngine> engine_;
 };
@@ -244,6 +248,7 @@ class ATOLL_CXX_API Observer {
 
  private:
   friend class Client;
+  friend struct EngineAccess;
   explicit Observer(std::unique_ptr<ReaderEngine> engine) noexcept;
   std::unique_ptr<ReaderEngine> engine_;
 };
@@ -281,6 +286,7 @@ class ATOLL_CXX_API Bytes {
 
  private:
   friend class Client;
+  friend struct EngineAccess;
   explicit Bytes(std::unique_ptr<BytesEngine> engine) noexcept;
   std::unique_ptr<BytesEngine> engine_;
 };
@@ -302,8 +308,10 @@ class ATOLL_CXX_API Client {
   Result<std::string> call(std::string_view method, std::string_view parameters_json = "{}");
 
  private:
-  explicit Client(std::shared_ptr<Session> session) noexcept;
+  friend struct EngineAccess;
+  Client(std::shared_ptr<Session> session, bool interruptible) noexcept;
   std::shared_ptr<Session> session_;
+  bool interruptible_;
 };
 
 }  // namespace atoll_ipc

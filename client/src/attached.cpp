@@ -1,0 +1,174 @@
+#include "attached.hpp"
+
+#include <sys/stat.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "atoll/protocol/header_check.hpp"
+#include "bell_ringer.hpp"
+
+namespace atoll_ipc {
+namespace {
+
+using nlohmann::json;
+using protocol::Role;
+using protocol::UniqueFd;
+
+tl::unexpected<Error> failed(protocol::Failure failure) {
+  return fail(failure.code, std::move(failure.message), std::move(failure.segment), failure.detail, std::move(failure.fix));
+}
+
+std::optional<Role> role_of(const std::string& name) {
+  for (const Role role : {Role::header, Role::lane, Role::group, Role::bell, Role::data})
+    if (name == protocol::role_name(role)) return role;
+  return std::nullopt;
+}
+
+struct Modes {
+  Access lane = Access::read;
+  Access data = Access::read;
+};
+
+Result<AttachedFile> adopt(const protocol::Manifest& manifest, const json& described, UniqueFd fd, const Modes& modes) {
+  AttachedFile file;
+  const auto role = role_of(described.at("role").get<std::string>());
+  if (!role) return fail(Errc::protocol_error, "the broker sent a file of unknown role for '" + manifest.name + "'", manifest.name);
+  file.role = *role;
+  if (*role == Role::lane) file.index = described.at("lane").get<unsigned>();
+  if (*role == Role::group) file.index = described.at("id").get<unsigned>();
+  if (described.contains("incarnation") && described["incarnation"].is_number_unsigned()) file.incarnation = described["incarnation"].get<std::uint64_t>();
+  if ((*role == Role::lane && file.index >= protocol::kMaxLanes) || (*role == Role::group && file.index >= protocol::kMaxGroups))
+    return fail(Errc::protocol_error, "the broker sent file number " + std::to_string(file.index) + " of '" + manifest.name + "'", manifest.name);
+  const bool writable = described.at("writable").get<bool>();
+  const auto size = described.at("size").get<std::uint64_t>();
+
+  struct stat status {};
+  std::array<std::byte, protocol::kPageSize> page{};
+  if (::fstat(fd.get(), &status) != 0) return fail(Errc::system_error, std::string("fstat: ") + std::strerror(errno), manifest.name);
+  const ssize_t n = ::pread(fd.get(), page.data(), page.size(), 0);
+  if (n < 0) return fail(Errc::system_error, std::string("reading a header page: ") + std::strerror(errno), manifest.name);
+  protocol::HeaderPage checked{};
+  if (auto failure = protocol::check_header_page(std::span(page).first(static_cast<std::size_t>(n)),
+                                                 {.role = *role, .kind = manifest.kind, .index = static_cast<std::uint16_t>(file.index),
+                                                  .generation = manifest.generation, .uuid = manifest.uuid, .file_size = size, .segment = manifest.name},
+                                                 static_cast<std::uint64_t>(status.st_size), &checked))
+    return failed(std::move(*failure));
+  const std::uint64_t capacity = manifest.kind == protocol::Kind::stream ? manifest.capacity : manifest.size;
+  if (checked.capacity != capacity || checked.alignment != manifest.alignment)
+    return fail(Errc::bad_header, "a file of '" + manifest.name + "' has another geometry than the manifest says", manifest.name);
+  const std::uint64_t needed = *role == Role::header  ? sizeof(protocol::SegmentHeader)
+                               : *role == Role::group ? sizeof(protocol::GroupFile)
+                               : *role == Role::bell  ? sizeof(protocol::BellFile)
+                                                      : protocol::kPageSize + capacity;
+  if (size < needed) return fail(Errc::bad_header, "a file of '" + manifest.name + "' is too small for its role", manifest.name);
+
+  const Access access = *role == Role::lane && !writable ? modes.lane : *role == Role::data ? modes.data : writable ? Access::write : Access::read;
+  auto mapping = Mapping::map(std::move(fd), size, access, manifest.backing == protocol::Backing::memfd || *role == Role::data,
+                              *role == Role::lane && access != Access::private_copy && size <= (64u << 20), manifest.name);
+  if (!mapping) return tl::unexpected(mapping.error());
+  file.mapping = std::move(*mapping);
+  return file;
+}
+
+Result<std::vector<AttachedFile>> adopt_all(const protocol::Manifest& manifest, Reply& reply, const Modes& modes) {
+  std::vector<AttachedFile> files;
+  const json& fds = reply.parameters.at("fds");
+  if (fds.size() != reply.fds.size())
+    return fail(Errc::protocol_error, "the broker announced " + std::to_string(fds.size()) + " files of '" + manifest.name + "' and sent " + std::to_string(reply.fds.size()), manifest.name);
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    auto file = adopt(manifest, fds[i], std::move(reply.fds[i]), modes);
+    if (!file) return tl::unexpected(file.error());
+    files.push_back(std::move(*file));
+  }
+  return files;
+}
+
+}  // namespace
+
+Result<Mapping> Attached::take(Role role) {
+  for (auto file = files.begin(); file != files.end(); ++file)
+    if (file->role == role) {
+      Mapping mapping = std::move(file->mapping);
+      files.erase(file);
+      return mapping;
+    }
+  return fail(Errc::protocol_error, std::string("the broker sent no ") + protocol::role_name(role) + " file of '" + manifest.name + "'", manifest.name);
+}
+
+protocol::RingGeometry Attached::geometry() const noexcept {
+  return {manifest.capacity, static_cast<unsigned>(std::countr_zero(manifest.capacity)), manifest.alignment};
+}
+
+Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachRequest& request) {
+  json parameters{{"name", request.name}, {"role", request.role}};
+  if (!request.group.empty()) parameters["group"] = request.group;
+  if (!request.group_options.is_null()) parameters["group_options"] = request.group_options;
+  if (request.role == "map") parameters["writable"] = request.writable;
+  Clock clock(request.wait);
+  for (;;) {
+    auto reply = session->call("Attach", parameters);
+    if (!reply && reply.error().code() == Errc::unknown_segment && clock.left() != 0) {
+      if (auto waited = session->wait_for_segment(request.name, clock.left(), request.interruptible); !waited) return tl::unexpected(waited.error());
+      continue;
+    }
+    if (!reply) return tl::unexpected(reply.error());
+    try {
+      Attached attached;
+      attached.session = session;
+      attached.attachment = std::make_shared<Attachment>();
+      Attachment& attachment = *attached.attachment;
+      const json& in = reply->parameters;
+      attachment.id = in.at("attachment").get<std::int64_t>();
+      attachment.name = request.name;
+      attachment.role = request.role;
+      attachment.group = request.group;
+      if (in.contains("lane") && in["lane"].is_number()) attachment.lane = attached.lane = in["lane"].get<unsigned>();
+      if (in.contains("group_id") && in["group_id"].is_number()) attached.group_id = in["group_id"].get<unsigned>();
+      session->remember(attached.attachment);
+      const auto give_back = [&](Error error) -> Result<Attached> {
+        session->detach(attached.attachment);
+        return tl::unexpected(std::move(error));
+      };
+      if (auto failure = protocol::parse_manifest(in.at("manifest").get<std::string>(), attached.manifest)) {
+        if (failure->segment.empty()) failure->segment = request.name;
+        return give_back(failed(std::move(*failure)).value());
+      }
+      attachment.generation = attached.manifest.generation;
+      if (attached.manifest.kind != request.kind)
+        return give_back(Error(Errc::wrong_kind, "'" + request.name + "' is of kind " + protocol::kind_name(attached.manifest.kind) + ", not " + protocol::kind_name(request.kind), request.name));
+      auto files = adopt_all(attached.manifest, *reply, {request.lane_access, request.data_access});
+      if (!files) return give_back(files.error());
+      attached.files = std::move(*files);
+      for (const AttachedFile& file : attached.files)
+        if (attached.manifest.backing == protocol::Backing::memfd) attachment.memory.push_back(file.mapping.fd());
+      return attached;
+    } catch (const json::exception& exception) {
+      return fail(Errc::protocol_error, "the broker's Attach of '" + request.name + "': " + exception.what(), request.name);
+    }
+  }
+}
+
+Result<Refreshed> refresh(Attached& attached, const json& lanes, const json& groups, Access lane_access) {
+  if (attached.attachment->lost.load())
+    return fail(Errc::removed, "the broker does not know this handle of '" + attached.attachment->name + "' any more", attached.attachment->name);
+  auto reply = attached.session->call("Refresh", json{{"attachment", attached.attachment->id}, {"lanes", lanes}, {"groups", groups}});
+  if (!reply) return tl::unexpected(reply.error());
+  try {
+    Refreshed refreshed;
+    auto files = adopt_all(attached.manifest, *reply, {lane_access, Access::read});
+    if (!files) return tl::unexpected(files.error());
+    refreshed.files = std::move(*files);
+    // The segment, or a consumer's group, is gone: waits of this handle end with `removed`.
+    if (reply->parameters.value("state", "live") == "removed") attached.attachment->lost.store(true);
+    for (const json& number : reply->parameters.at("gone_lanes")) refreshed.gone_lanes.push_back(number.get<unsigned>());
+    for (const json& number : reply->parameters.at("gone_groups")) refreshed.gone_groups.push_back(number.get<unsigned>());
+    return refreshed;
+  } catch (const json::exception& exception) {
+    return fail(Errc::protocol_error, "the broker's Refresh of '" + attached.attachment->name + "': " + exception.what(), attached.attachment->name);
+  }
+}
+
+}  // namespace atoll_ipc

@@ -1,0 +1,166 @@
+#include "broker_address.hpp"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+namespace atoll_ipc {
+namespace {
+
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? std::string() : path.substr(0, slash);
+}
+
+bool executable(const std::string& path) { return !path.empty() && ::access(path.c_str(), X_OK) == 0; }
+
+// Beside the file that holds this code, or in the places where an installation puts it.
+std::string find_atolld(const std::string& option) {
+  if (!option.empty()) return option;
+  if (const char* from_environment = ::secure_getenv("ATOLLD"); from_environment != nullptr && *from_environment != '\0')
+    return from_environment;
+  std::vector<std::string> directories;
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<const void*>(&find_broker_address), &info) != 0 && info.dli_fname != nullptr)
+    if (const std::string directory = directory_of(info.dli_fname); !directory.empty()) directories.push_back(directory);
+  char self[PATH_MAX];
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self);
+  if (n > 0) directories.push_back(directory_of(std::string(self, static_cast<std::size_t>(n))));
+  for (const std::string& directory : directories)
+    for (const char* place : {"/atolld", "/../bin/atolld", "/../../bin/atolld", "/../sbin/atolld"})
+      if (executable(directory + place)) return directory + place;
+  if (const char* path = std::getenv("PATH"); path != nullptr) {
+    std::string list = path;
+    for (std::size_t begin = 0; begin <= list.size();) {
+      const std::size_t end = std::min(list.find(':', begin), list.size());
+      const std::string candidate = list.substr(begin, end - begin) + "/atolld";
+      if (candidate.front() == '/' && executable(candidate)) return candidate;
+      begin = end + 1;
+    }
+  }
+  return {};
+}
+
+bool fill_address(const std::string& path, sockaddr_un& address) {
+  if (path.size() > protocol::kMaxSocketPath) return false;
+  address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return true;
+}
+
+tl::unexpected<Error> path_too_long(const std::string& path) {
+  return fail(Errc::socket_path_too_long,
+              "the socket's path '" + path + "' has " + std::to_string(path.size()) + " bytes, at most " +
+                  std::to_string(protocol::kMaxSocketPath) + " are possible",
+              {}, path.size());
+}
+
+}  // namespace
+
+Result<BrokerAddress> find_broker_address(const std::string& option) {
+  BrokerAddress address{option, {}, false};
+  if (address.path.empty())
+    if (const char* given = ::secure_getenv("ATOLL_SOCKET"); given != nullptr) address.path = given;
+  if (address.path.empty()) {
+    const char* runtime = ::secure_getenv("XDG_RUNTIME_DIR");
+    address.path = runtime != nullptr && *runtime == '/' ? std::string(runtime) + "/atoll/atoll.sock"
+                                                         : "/tmp/atoll-" + std::to_string(::geteuid()) + "/atoll.sock";
+    address.default_directory = true;
+    if (::access("/run/atoll/atoll.sock", F_OK) == 0) address.fallback = "/run/atoll/atoll.sock";
+  } else if (address.path.front() != '/') {
+    char here[PATH_MAX];
+    if (::getcwd(here, sizeof here) == nullptr) return fail(Errc::system_error, std::string("getcwd: ") + std::strerror(errno));
+    address.path = std::string(here) + "/" + address.path;
+  }
+  if (address.path.size() > protocol::kMaxSocketPath) return path_too_long(address.path);
+  return address;
+}
+
+Result<protocol::UniqueFd> connect_to_broker(const std::string& path, bool system_service) {
+  sockaddr_un address;
+  if (!fill_address(path, address)) return path_too_long(path);
+  protocol::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket)
+    return fail(errno == EMFILE || errno == ENFILE ? Errc::no_descriptors : Errc::system_error,
+                std::string("a socket to reach the broker: ") + std::strerror(errno));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    if (errno == EACCES || errno == EPERM)
+      return fail(Errc::not_permitted, "the broker's socket " + path + " is closed to your user", {}, 0,
+                  "ask whoever runs that broker for access, or set ATOLL_SOCKET to your own");
+    return fail(Errc::no_broker, "no broker listens at " + path + " (" + std::strerror(errno) + ")");
+  }
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+    return fail(Errc::system_error, std::string("SO_PEERCRED: ") + std::strerror(errno));
+  bool trusted = peer.uid == ::geteuid() || peer.uid == 0;
+  if (!trusted && system_service) {
+    struct stat status {};
+    trusted = ::stat(directory_of(path).c_str(), &status) == 0 && status.st_uid == peer.uid;
+  }
+  if (!trusted)
+    return fail(Errc::untrusted_broker, "the broker at " + path + " runs as user " + std::to_string(peer.uid) + ", you are user " +
+                                            std::to_string(::geteuid()), {}, peer.uid);
+  return socket;
+}
+
+Result<void> start_broker(const std::string& atolld_option, const BrokerAddress& address) {
+  const std::string program = find_atolld(atolld_option);
+  if (program.empty())
+    return fail(Errc::no_broker, "no broker listens at " + address.path + " and the program atolld was not found to start one", {}, 0,
+                "install atolld where PATH finds it, or set ATOLLD to its path");
+  if (!executable(program))
+    return fail(Errc::no_broker, "no broker listens at " + address.path + " and " + program + " cannot be run: " + std::strerror(errno), {},
+                0, "set ATOLLD to the path of atolld");
+  const std::string directory = directory_of(address.path);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+    return fail(Errc::bad_runtime_directory, "the runtime directory " + directory + " cannot be made: " + std::strerror(errno));
+
+  const char* const argv[] = {program.c_str(), "--autostart", "--socket", address.path.c_str(), nullptr};
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  // Forked twice, so that the broker is nobody's child here: no zombie, no SIGCHLD surprise later.
+  // Only async-signal-safe calls below, since other threads may hold locks.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setsid();
+    const pid_t grandchild = ::fork();
+    if (grandchild != 0) ::_exit(grandchild < 0 ? 1 : 0);
+    const int null = ::open("/dev/null", O_RDWR);
+    if (null >= 0) {
+      ::dup2(null, 0);
+      ::dup2(null, 1);
+      ::dup2(null, 2);
+    }
+    ::close_range(3, ~0u, 0);
+    struct sigaction plain {};
+    plain.sa_handler = SIG_DFL;
+    for (int signal = 1; signal < 65; ++signal) ::sigaction(signal, &plain, nullptr);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    if (::chdir("/") == 0) ::execv(argv[0], const_cast<char* const*>(argv));
+    ::_exit(127);
+  }
+  const int fork_errno = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (child < 0) return fail(Errc::no_broker, std::string("starting a broker: fork: ") + std::strerror(fork_errno));
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return {};
+}
+
+}  // namespace atoll_ipc

@@ -1,0 +1,229 @@
+#include "reader_engine.hpp"
+
+#include <algorithm>
+
+#include "group_reader.hpp"
+#include "observer_reader.hpp"
+
+namespace atoll_ipc {
+
+using protocol::Role;
+
+ReaderEngine::ReaderEngine(Attached attached) : attached_(std::move(attached)) {}
+
+ReaderEngine::~ReaderEngine() {
+  if (process_ == nullptr || !same_process(*process_, identity_)) return;
+  if (notice_.wanted()) attached_.session->notifier().remove(notice_);
+  attached_.session->detach(attached_.attachment);
+}
+
+Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_group(const std::shared_ptr<Session>& session, const std::string& name,
+                                                               const ConsumerOptions& options, bool private_views, bool interruptible) {
+  if (options.prefetch > protocol::kClaimRecords)
+    return fail(Errc::invalid_argument, "prefetch is " + std::to_string(options.prefetch) + ", it goes from 1 to 64", name, options.prefetch);
+  AttachRequest request;
+  request.name = name;
+  request.role = "consume";
+  request.group = options.group;
+  request.group_options = {{"exclusive", options.exclusive}, {"ephemeral", options.ephemeral}};
+  request.group_options["start"] = options.start == Start::earliest ? "earliest" : options.start == Start::latest ? "latest" : "back";
+  if (options.start == Start::back) request.group_options["start_back"] = options.back;
+  request.wait = options.wait;
+  request.interruptible = interruptible;
+  request.lane_access = private_views ? Access::private_copy : Access::read;
+  auto attached = attach(session, request);
+  if (!attached) return tl::unexpected(attached.error());
+  auto reader = std::make_unique<GroupReader>(std::move(*attached), options);
+  reader->lane_access_ = request.lane_access;
+  if (auto opened = reader->open(interruptible); !opened) return tl::unexpected(opened.error());
+  return reader;
+}
+
+Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_observer(const std::shared_ptr<Session>& session, const std::string& name,
+                                                                  const ObserverOptions& options, bool interruptible) {
+  AttachRequest request;
+  request.name = name;
+  request.role = "observe";
+  request.wait = options.wait;
+  request.interruptible = interruptible;
+  auto attached = attach(session, request);
+  if (!attached) return tl::unexpected(attached.error());
+  auto reader = std::make_unique<ObserverReader>(std::move(*attached), options);
+  if (auto opened = reader->open(interruptible); !opened) return tl::unexpected(opened.error());
+  return reader;
+}
+
+Result<void> ReaderEngine::adopt_files(bool interruptible) {
+  interruptible_ = interruptible;
+  process_ = &process_page();
+  identity_ = attached_.session->identity();
+  geometry_ = attached_.geometry();
+  auto header = attached_.take(Role::header);
+  auto bell = attached_.take(Role::bell);
+  if (!header) return tl::unexpected(header.error());
+  if (!bell) return tl::unexpected(bell.error());
+  header_mapping_ = std::move(*header);
+  bell_mapping_ = std::move(*bell);
+  header_ = header_mapping_.as<const protocol::SegmentHeader>();
+  bell_ = bell_mapping_.as<protocol::BellFile>();
+  // Lanes that came with Attach may be behind `changes`: the first receive looks again.
+  for (AttachedFile& file : attached_.files) {
+    if (file.role != Role::lane) continue;
+    auto lane = std::make_unique<Lane>();
+    lane->number = file.index;
+    lane->incarnation = file.incarnation;
+    lane->mapping = std::make_shared<Mapping>(std::move(file.mapping));
+    lane->header = lane->mapping->as<const protocol::LaneHeader>();
+    lane->ring = lane->mapping->data() + protocol::kPageSize;
+    lanes_.push_back(std::move(lane));
+  }
+  attached_.files.clear();
+  return {};
+}
+
+void ReaderEngine::learn_lanes() {
+  const std::uint64_t changes = header_->changes.load_acquire();
+  if (learn_again_ns_ != 0 && monotonic_ns() < learn_again_ns_) return;
+  nlohmann::json have = nlohmann::json::array();
+  for (const auto& lane : lanes_)
+    if (!lane->gone) have.push_back({lane->number, lane->incarnation});
+  nlohmann::json groups = nlohmann::json::array();
+  auto refreshed = refresh(attached_, have, groups, lane_access_);
+  if (!refreshed) {
+    // Without a broker the lanes we have go on; ask again soon.
+    learn_again_ns_ = monotonic_ns() + 50'000'000;
+    return;
+  }
+  learn_again_ns_ = 0;
+  changes_ = changes;
+  const auto retire = [&](unsigned number) {
+    for (const auto& lane : lanes_)
+      if (lane->number == number) lane->gone = true;
+  };
+  for (const unsigned number : refreshed->gone_lanes) retire(number);
+  for (AttachedFile& file : refreshed->files) {
+    if (file.role != Role::lane) continue;
+    retire(file.index);
+    auto lane = std::make_unique<Lane>();
+    lane->number = file.index;
+    lane->incarnation = file.incarnation;
+    lane->mapping = std::make_shared<Mapping>(std::move(file.mapping));
+    lane->header = lane->mapping->as<const protocol::LaneHeader>();
+    lane->ring = lane->mapping->data() + protocol::kPageSize;
+    lane_added(*lane);
+    lanes_.push_back(std::move(lane));
+  }
+  std::erase_if(lanes_, [](const auto& lane) { return lane->gone; });
+}
+
+Errc ReaderEngine::damaged(Lane& lane, std::uint64_t position) {
+  lane.damaged = true;
+  if (lane.reported) return Errc::ok;
+  lane.reported = true;
+  problem_ = Error(Errc::lane_damaged, "lane " + std::to_string(lane.number) + " of '" + attached_.manifest.name + "' holds bytes at position " +
+                                           std::to_string(position) + " that no producer writes (its last owner had slot " + std::to_string(lane.header->owner_slot) + ")",
+                   attached_.manifest.name, lane.number);
+  return Errc::lane_damaged;
+}
+
+bool ReaderEngine::ended() {
+  bool one_finished = false;
+  for (const auto& lane : lanes_) {
+    if (lane->damaged) continue;
+    const std::uint64_t finished = lane->header->finished.load_acquire();
+    const std::uint64_t tail = lane->header->tail.load_acquire();
+    if (finished != 0) {
+      one_finished = true;
+      if (!lane_read(*lane, finished & ~1ull)) return false;
+    } else {
+      if (lane->header->state.load_acquire() != static_cast<std::uint32_t>(protocol::LaneState::closed)) return false;
+      if (!lane_read(*lane, tail)) return false;
+    }
+  }
+  return one_finished && !changed() && !others_hold();
+}
+
+Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
+  count = 0;
+  if (!same_process(*process_, identity_)) [[unlikely]]
+    return Errc::forked;
+  if (max == 0) return Errc::ok;
+  if (changed()) [[unlikely]]
+    learn_lanes();
+  Errc code = fill(out, max, count);
+  if (count > 0 || code != Errc::ok) [[likely]] {
+    received_ += count;
+    return count > 0 ? Errc::ok : code;
+  }
+  Clock clock(deadline);
+  Session& session = *attached_.session;
+  bool woken_by_end = false;
+  const auto ready = [&] {
+    if (anything() || changed() || !live()) return true;
+    woken_by_end = ended();
+    return woken_by_end;
+  };
+  // Spinning looks only at what is cheap.
+  const auto soon = [&] { return anything() || changed(); };
+  for (;;) {
+    if (!live()) return Errc::removed;
+    if (changed()) learn_lanes();
+    code = fill(out, max, count);
+    if (count > 0 || code != Errc::ok) {
+      received_ += count;
+      return count > 0 ? Errc::ok : code;
+    }
+    if (ended()) return Errc::ended;
+    if (clock.left() == 0) {
+      if (!notice_.wanted()) return Errc::timed_out;
+      session.notifier().arm(notice_);
+      static_cast<void>(Sleeper::arm(session, bell_->data));
+      if (ready()) {
+        session.notifier().tell(notice_);
+        // What is there now may as well be given now; otherwise the notice stands.
+        code = fill(out, max, count);
+        received_ += count;
+        if (count > 0) return Errc::ok;
+        if (code != Errc::ok) return code;
+        if (ended()) return Errc::ended;
+      }
+      return Errc::timed_out;
+    }
+    if (sleeper_.spin(soon)) continue;
+    const bool asking_again = changed();
+    switch (asking_again ? (clock.left() == 0 ? Woken::timed_out : sleeper_.sleep(session, bell_->data, clock, interruptible_, [&] { return anything() || !live(); }))
+                         : sleeper_.sleep(session, bell_->data, clock, interruptible_, ready)) {
+      case Woken::look_again: break;
+      case Woken::interrupted: return Errc::interrupted;
+      case Woken::timed_out: break;  // one more look, then clock.left() is 0
+    }
+  }
+}
+
+Error ReaderEngine::detail_error(Errc code) const {
+  const std::string& name = attached_.manifest.name;
+  if (problem_.code() == code) return problem_;
+  switch (code) {
+    case Errc::timed_out: return Error(code);
+    case Errc::removed: return Error(code, "'" + name + "' was removed", name);
+    case Errc::ended: return Error(code, "all producers of '" + name + "' have finished and everything was read", name);
+    default: return Error(code, {}, name);
+  }
+}
+
+Result<int> ReaderEngine::event_fd() {
+  if (foreign()) return fail(Errc::forked);
+  return attached_.session->notifier().event_fd(notice_);
+}
+
+Result<void> ReaderEngine::set_notify(void (*notify)(void*), void* context) {
+  if (foreign()) return fail(Errc::forked);
+  return attached_.session->notifier().set_callback(notice_, notify, context);
+}
+
+Result<ReaderInfo> ReaderEngine::info() const {
+  if (foreign()) return fail(Errc::forked);
+  return ReaderInfo{geometry_.alignment, received_, lost_, outstanding(), static_cast<std::uint32_t>(lanes_.size()), copies_};
+}
+
+}  // namespace atoll_ipc

@@ -1,0 +1,329 @@
+#include "session.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <map>
+
+#include "atoll/protocol/failure.hpp"
+#include "atoll/protocol/names.hpp"
+#include "bell_ringer.hpp"
+#include "notifier.hpp"
+
+namespace atoll_ipc {
+namespace {
+
+using nlohmann::json;
+using protocol::UniqueFd;
+
+constexpr std::string_view kErrorPrefix = "dev.atoll.Broker.";
+
+std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count() <= 0 ? 10'000'000'000 : time.count(); }
+
+// A reply that carries an error, as ours.
+Error error_of(const json& message) {
+  const std::string name = message.value("error", "");
+  const json parameters = message.contains("parameters") && message["parameters"].is_object() ? message["parameters"] : json::object();
+  if (name.compare(0, kErrorPrefix.size(), kErrorPrefix) == 0) {
+    const std::string wire = name.substr(kErrorPrefix.size());
+    for (const protocol::ErrorText& text : protocol::kErrorTexts)
+      if (wire == text.wire_name)
+        return Error(text.code, parameters.value("message", ""), parameters.value("segment", ""),
+                     parameters.contains("detail") && parameters["detail"].is_number_unsigned() ? parameters["detail"].get<std::uint64_t>() : 0,
+                     parameters.value("fix", ""));
+  }
+  return Error(Errc::protocol_error, "the broker answered " + name + " " + parameters.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+bool connection_lost(const Error& error) { return error.code() == Errc::no_broker; }
+
+std::mutex registry_mutex;
+std::map<std::string, std::weak_ptr<Session>>& registry() {
+  static auto* sessions = new std::map<std::string, std::weak_ptr<Session>>;  // outlives static destructors
+  return *sessions;
+}
+
+}  // namespace
+
+Session::Session(ConnectOptions options, BrokerAddress address)
+    : options_(std::move(options)), address_(std::move(address)), identity_(process_identity()) {}
+
+Result<std::shared_ptr<Session>> Session::get(const ConnectOptions& options) {
+  auto address = find_broker_address(options.socket_path);
+  if (!address) return tl::unexpected(address.error());
+  register_for_membarrier();
+  std::shared_ptr<Session> session;
+  {
+    const std::lock_guard lock(registry_mutex);
+    auto& known = registry()[address->path];
+    session = known.lock();
+    if (!session || !same_process(process_page(), session->identity_)) {
+      session.reset(new Session(options, *address));
+      known = session;
+    }
+  }
+  const std::lock_guard lock(session->mutex_);
+  if (!session->socket_)
+    if (auto connected = session->connect_locked(nanoseconds(options.timeout)); !connected) return tl::unexpected(connected.error());
+  return session;
+}
+
+Session::~Session() {
+  // In a forked child everything here is the parent's; closing the copies of its descriptors is all.
+  if (!same_process(process_page(), identity_)) static_cast<void>(notifier_.release());
+}
+
+Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
+  const std::int64_t end = monotonic_ns() + timeout_ns;
+  std::int64_t pause_ns = 200'000;
+  bool started = false;
+  for (;;) {
+    auto socket = connect_to_broker(address_.path, false);
+    if (socket || socket.error().code() != Errc::no_broker) return socket;
+    if (!address_.fallback.empty())
+      if (auto system = connect_to_broker(address_.fallback, true)) return system;
+    if (!options_.start_broker) return socket;
+    if (!started || pause_ns >= 100'000'000) {
+      if (auto start = start_broker(options_.atolld_path, address_); !start) return tl::unexpected(start.error());
+      started = true;
+      if (pause_ns >= 100'000'000) pause_ns = 10'000'000;
+    }
+    if (monotonic_ns() + pause_ns > end)
+      return fail(Errc::no_broker, "a broker was started for " + address_.path + " but did not answer within " +
+                                       std::to_string(timeout_ns / 1'000'000) + " ms (" + std::string(socket.error().message()) + ")", {}, 0,
+                  "run `atolld --socket " + address_.path + "` by hand to see why, or read atolld.log beside the socket");
+    // Waiting for another process to come up: there is nothing to sleep on yet, so back off.
+    const timespec pause{0, pause_ns};
+    ::nanosleep(&pause, nullptr);
+    pause_ns += pause_ns / 2;
+  }
+}
+
+Result<void> Session::connect_locked(std::int64_t timeout_ns) {
+  socket_.reset();
+  auto socket = reach_locked(timeout_ns);
+  if (!socket) return tl::unexpected(socket.error());
+  socket_ = std::move(*socket);
+  auto hello = hello_locked();
+  if (!hello) socket_.reset();
+  return hello;
+}
+
+Result<void> Session::hello_locked() {
+  json parameters{{"interface_version", protocol::kInterfaceVersion}, {"library", ATOLL_VERSION}, {"language", options_.language}};
+  std::vector<int> memory;
+  if (!token_.empty()) {
+    parameters["token"] = token_;
+    parameters["slot"] = slot();
+    parameters["slot_generation"] = slot_generation();
+    json list = json::array();
+    for (const auto& attachment : attachments_) {
+      json row{{"name", attachment->name}, {"generation", attachment->generation}, {"attachment", attachment->id}, {"role", attachment->role}};
+      if (attachment->lane) row["lane"] = *attachment->lane;
+      if (!attachment->group.empty()) row["group"] = attachment->group;
+      list.push_back(std::move(row));
+      memory.insert(memory.end(), attachment->memory.begin(), attachment->memory.end());
+    }
+    parameters["attachments"] = std::move(list);
+  }
+  if (memory.size() > protocol::kMaxFdsPerMessage) memory.resize(protocol::kMaxFdsPerMessage);
+  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, nanoseconds(options_.timeout), false);
+  if (!reply) return tl::unexpected(reply.error());
+  try {
+    const json& in = reply->parameters;
+    if (in.at("layout_version").get<int>() != protocol::kLayoutVersion)
+      return fail(Errc::wrong_version, "the broker uses layout " + std::to_string(in["layout_version"].get<int>()) + ", this library (" ATOLL_VERSION ") layout " +
+                                           std::to_string(protocol::kLayoutVersion));
+    const auto slot = in.at("slot").get<unsigned>();
+    if (slot >= protocol::kMaxSlots) return fail(Errc::protocol_error, "the broker gave slot " + std::to_string(slot));
+    const bool known = in.at("known").get<bool>();
+    UniqueFd bells;
+    UniqueFd life;
+    const json& fds = in.at("fds");
+    for (std::size_t i = 0; i < fds.size() && i < reply->fds.size(); ++i) {
+      const auto role = fds[i].at("role").get<std::string>();
+      if (role == "bells") bells = std::move(reply->fds[i]);
+      if (role == "life") life = std::move(reply->fds[i]);
+    }
+    if (!bells || !life) return fail(Errc::protocol_error, "the broker's Hello came without its descriptors");
+    struct stat status {};
+    if (::fstat(bells.get(), &status) != 0 || bells_mappings_.empty() || status.st_ino != bells_inode_) {
+      auto mapping = Mapping::map(std::move(bells), protocol::kBellsFileSize, Access::write, false, false, "the broker's bells");
+      if (!mapping) return tl::unexpected(mapping.error());
+      bells_mappings_.push_back(std::make_unique<Mapping>(std::move(*mapping)));
+      bells_inode_ = status.st_ino;
+      bells_.store(bells_mappings_.back()->as<protocol::BellsFile>(), std::memory_order_release);
+    }
+    // Held as long as this process uses the slot: what a broker looks at that cannot see our pid.
+    struct flock lock {};
+    lock.l_type = F_RDLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = slot;
+    lock.l_len = 1;
+    static_cast<void>(::fcntl(life.get(), F_OFD_SETLK, &lock));
+    life_ = std::move(life);
+    slot_.store(slot, std::memory_order_relaxed);
+    slot_generation_.store(in.at("slot_generation").get<std::uint32_t>(), std::memory_order_relaxed);
+    token_ = in.at("token").get<std::string>();
+    if (!known) {
+      for (const auto& attachment : attachments_) attachment->lost.store(true);
+      attachments_.clear();
+    } else if (in.contains("lost")) {
+      for (const json& id : in["lost"])
+        for (const auto& attachment : attachments_)
+          if (attachment->id == id.get<std::int64_t>()) attachment->lost.store(true);
+      std::erase_if(attachments_, [](const auto& attachment) { return attachment->lost.load(); });
+    }
+    return {};
+  } catch (const json::exception& exception) {
+    return fail(Errc::protocol_error, std::string("the broker's Hello: ") + exception.what());
+  }
+}
+
+Result<Reply> Session::exchange_locked(int socket, std::string_view method, const json& parameters, std::span<const int> fds,
+                                       std::int64_t timeout_ns, bool interruptible) {
+  std::string text = json{{"method", std::string(kErrorPrefix) + std::string(method)}, {"parameters", parameters}}.dump(-1, ' ', false, json::error_handler_t::replace);
+  text.push_back('\0');
+  const std::int64_t end = timeout_ns < 0 ? -1 : monotonic_ns() + timeout_ns;
+  // Waits until the socket is ready for `events`.
+  const auto ready = [&](short events) -> Result<void> {
+    for (;;) {
+      int milliseconds = -1;
+      if (end >= 0) milliseconds = static_cast<int>(std::min<std::int64_t>(std::max<std::int64_t>(end - monotonic_ns() + 999'999, 0) / 1'000'000, INT_MAX));
+      pollfd entry{socket, events, 0};
+      const int n = ::poll(&entry, 1, milliseconds);
+      if (n > 0) return {};
+      if (n < 0 && errno == EINTR) {
+        if (interruptible) return fail(Errc::interrupted);
+        continue;
+      }
+      if (n < 0) return fail(Errc::system_error, std::string("poll: ") + std::strerror(errno));
+      return fail(Errc::timed_out, "the broker did not answer " + std::string(method) + " in time");
+    }
+  };
+  const auto lost = [&](const char* what) {
+    return fail(Errc::no_broker, "the connection to the broker at " + address_.path + " was lost (" + what + ") during " + std::string(method));
+  };
+
+  for (std::size_t sent = 0; sent < text.size();) {
+    if (auto writable = ready(POLLOUT); !writable) return tl::unexpected(writable.error());
+    const ssize_t n = protocol::send_some(socket, std::string_view(text).substr(sent), sent == 0 ? fds : std::span<const int>(), MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN) continue;
+    if (n < 0) return lost(std::strerror(errno));
+    sent += static_cast<std::size_t>(n);
+  }
+  Reply reply;
+  std::string received;
+  char buffer[16 * 1024];
+  for (;;) {
+    if (auto readable = ready(POLLIN); !readable) return tl::unexpected(readable.error());
+    bool truncated = false;
+    const ssize_t n = protocol::receive_some(socket, buffer, reply.fds, MSG_DONTWAIT, &truncated);
+    if (n < 0 && errno == EAGAIN) continue;
+    if (n <= 0) return lost(n == 0 ? "closed by the broker" : std::strerror(errno));
+    if (truncated) return fail(Errc::no_descriptors, "this process has no descriptors left to receive the files of " + std::string(method));
+    received.append(buffer, static_cast<std::size_t>(n));
+    if (received.back() == '\0') break;
+    if (received.size() > protocol::kMaxReply) return fail(Errc::protocol_error, "the broker's reply is too long");
+  }
+  received.pop_back();
+  json message = json::parse(received, nullptr, false);
+  if (!message.is_object()) return fail(Errc::protocol_error, "the broker's reply is not JSON");
+  if (message.contains("error")) return tl::unexpected(error_of(message));
+  reply.parameters = message.contains("parameters") ? std::move(message["parameters"]) : json::object();
+  return reply;
+}
+
+Result<Reply> Session::call(std::string_view method, json parameters) {
+  if (!same_process(process_page(), identity_)) return fail(Errc::forked);
+  const std::lock_guard lock(mutex_);
+  const std::int64_t timeout = nanoseconds(options_.timeout);
+  const std::int64_t end = monotonic_ns() + timeout;
+  for (int attempt = 0;; ++attempt) {
+    if (!socket_)
+      if (auto connected = connect_locked(timeout); !connected) {
+        // A broker that is just ending: the next one answers.
+        if ((connection_lost(connected.error()) || connected.error().code() == Errc::shutting_down) && options_.start_broker && attempt < 20 && monotonic_ns() < end) continue;
+        return tl::unexpected(connected.error());
+      }
+    auto reply = exchange_locked(socket_.get(), method, parameters, {}, timeout, false);
+    if (reply) return reply;
+    const Errc code = reply.error().code();
+    if (code == Errc::timed_out || code == Errc::no_descriptors || code == Errc::protocol_error) socket_.reset();
+    const bool again = connection_lost(reply.error()) || code == Errc::shutting_down;
+    if (!again) return reply;
+    socket_.reset();
+    if (method == "Stop" || attempt >= 20 || monotonic_ns() > end) return reply;
+  }
+}
+
+Result<void> Session::wait_for_segment(const std::string& name, std::int64_t timeout_ns, bool interruptible) {
+  if (!same_process(process_page(), identity_)) return fail(Errc::forked);
+  const std::int64_t end = timeout_ns < 0 ? -1 : monotonic_ns() + timeout_ns;
+  for (;;) {
+    UniqueFd socket;
+    {
+      const std::lock_guard lock(mutex_);
+      auto reached = reach_locked(nanoseconds(options_.timeout));
+      if (!reached) return tl::unexpected(reached.error());
+      socket = std::move(*reached);
+    }
+    const std::int64_t left = end < 0 ? -1 : std::max<std::int64_t>(end - monotonic_ns(), 0);
+    const std::int64_t wait_ms = left < 0 ? -1 : (left + 999'999) / 1'000'000;
+    auto reply = exchange_locked(socket.get(), "Await", json{{"name", name}, {"wait_ms", wait_ms}}, {}, left < 0 ? -1 : left + 1'000'000'000, interruptible);
+    if (reply) return {};
+    const bool broker_gone = connection_lost(reply.error()) || reply.error().code() == Errc::shutting_down;
+    if (!broker_gone || (end >= 0 && monotonic_ns() > end)) return tl::unexpected(reply.error());
+  }
+}
+
+void Session::remember(const std::shared_ptr<Attachment>& attachment) {
+  const std::lock_guard lock(mutex_);
+  attachments_.push_back(attachment);
+}
+
+void Session::detach(const std::shared_ptr<Attachment>& attachment) noexcept {
+  if (!same_process(process_page(), identity_)) return;
+  try {
+    const std::lock_guard lock(mutex_);
+    std::erase(attachments_, attachment);
+    if (!socket_ || attachment->lost.load()) return;
+    // If the broker is gone, its successor hears of it by the attachment's absence from the next Hello.
+    if (!exchange_locked(socket_.get(), "Detach", json{{"attachment", attachment->id}}, {}, nanoseconds(options_.timeout), false)) {
+      char byte;
+      if (::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) socket_.reset();
+    }
+  } catch (...) {
+    // Out of memory: the broker finds out when this process ends.
+  }
+}
+
+void Session::revive() noexcept {
+  if (!same_process(process_page(), identity_)) return;
+  try {
+    const std::lock_guard lock(mutex_);
+    const std::int64_t now = monotonic_ns();
+    if (now - last_revival_ns_ < 100'000'000) return;
+    last_revival_ns_ = now;
+    if (socket_) {
+      char byte;
+      const ssize_t n = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+      if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;  // it lives
+    }
+    static_cast<void>(connect_locked(1'000'000'000));
+  } catch (...) {
+  }
+}
+
+Notifier& Session::notifier() {
+  const std::lock_guard lock(mutex_);
+  if (!notifier_) notifier_ = std::make_unique<Notifier>(*this);
+  return *notifier_;
+}
+
+}  // namespace atoll_ipc

@@ -1,0 +1,110 @@
+// The connection to the broker that a process has: one for each socket path, shared by all its
+// clients and handles.
+//
+// Gives the process its slot and its bell, calls methods, and comes back by itself after the broker
+// was restarted: Hello with the old token and the list of what this process holds. Thread-safe: calls
+// are made one at a time under a mutex. Never used in a forked child (see process.hpp).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "atoll/atoll.hpp"
+#include "atoll/protocol/bell.hpp"
+#include "atoll/protocol/wire.hpp"
+#include "broker_address.hpp"
+#include "mapping.hpp"
+
+namespace atoll_ipc {
+
+class Notifier;
+
+// Something this process holds at the broker. Shared by the engine that uses it and the session that
+// names it again after a restart.
+struct Attachment {
+  std::int64_t id = 0;
+  std::string name;
+  std::uint64_t generation = 0;
+  std::string role;
+  std::optional<unsigned> lane;
+  std::string group;
+  std::vector<int> memory;         // descriptors of memfd files, to offer back; owned by the engine's mappings
+  std::atomic<bool> lost{false};   // the broker does not know it any more
+};
+
+struct Reply {
+  nlohmann::json parameters;
+  std::vector<protocol::UniqueFd> fds;
+};
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  // The process's session for this address; made if there is none.
+  static Result<std::shared_ptr<Session>> get(const ConnectOptions& options);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  Result<Reply> call(std::string_view method, nlohmann::json parameters);
+  // A call that may take as long as `clock` allows: on a connection of its own, so that it holds up
+  // nobody. Used to wait for a segment to appear; the attachment is then made by call().
+  Result<void> wait_for_segment(const std::string& name, std::int64_t timeout_ns, bool interruptible);
+
+  // After a successful Attach: remembers it for the next Hello.
+  void remember(const std::shared_ptr<Attachment>& attachment);
+  // Gives it back to the broker, if one is there.
+  void detach(const std::shared_ptr<Attachment>& attachment) noexcept;
+
+  // The broker is known to be dead: connect again, starting one if allowed. At most one attempt per
+  // 100 ms, whoever asks.
+  void revive() noexcept;
+
+  [[nodiscard]] unsigned slot() const noexcept { return slot_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint32_t slot_generation() const noexcept { return slot_generation_.load(std::memory_order_relaxed); }
+  [[nodiscard]] protocol::BellsFile& bells() const noexcept { return *bells_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::uint64_t identity() const noexcept { return identity_; }
+  [[nodiscard]] const std::string& socket_path() const noexcept { return address_.path; }
+  // The process-private mutex of a shared lock: threads take it first. By segment and file.
+  [[nodiscard]] std::mutex& private_mutex(std::uint64_t key) noexcept { return private_mutexes_[key % private_mutexes_.size()]; }
+  // The process's waiter thread for event loops; started at first use.
+  Notifier& notifier();
+
+ private:
+  Session(ConnectOptions options, BrokerAddress address);
+
+  Result<void> connect_locked(std::int64_t timeout_ns);
+  Result<void> hello_locked();
+  Result<Reply> exchange_locked(int socket, std::string_view method, const nlohmann::json& parameters, std::span<const int> fds,
+                                std::int64_t timeout_ns, bool interruptible);
+  Result<protocol::UniqueFd> reach_locked(std::int64_t timeout_ns);
+
+  const ConnectOptions options_;
+  BrokerAddress address_;
+  const std::uint64_t identity_;
+
+  std::mutex mutex_;  // guards what follows up to the atomics
+  protocol::UniqueFd socket_;
+  protocol::UniqueFd life_;
+  std::string token_;
+  std::vector<std::shared_ptr<Attachment>> attachments_;
+  std::vector<std::unique_ptr<Mapping>> bells_mappings_;  // old ones stay: sleepers may look at them
+  std::uint64_t bells_inode_ = 0;
+  std::int64_t last_revival_ns_ = 0;
+  std::unique_ptr<Notifier> notifier_;
+
+  std::atomic<unsigned> slot_{0};
+  std::atomic<std::uint32_t> slot_generation_{0};
+  std::atomic<protocol::BellsFile*> bells_{nullptr};
+  std::array<std::mutex, 16> private_mutexes_;
+};
+
+}  // namespace atoll_ipc
