@@ -98,7 +98,9 @@ bool GroupReader::anything() {
     const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane->ring + ((next & (geometry_.capacity - 1)) & ~15ull));
     const auto state = protocol::state_of(header->commit.load_acquire());
     if (state != protocol::RecordState::empty && state != protocol::RecordState::claimed) return true;
-    if (copies_ && lane->header->limit.load_acquire() > next + geometry_.capacity) return true;
+    // Overtaken; or, with values that no consumer writes, where nothing can ever come: claim() tells which.
+    const std::uint64_t limit = lane->header->limit.load_acquire();
+    if ((copies_ && limit > next + geometry_.capacity) || next > limit) return true;
   }
   return false;
 }
@@ -161,11 +163,11 @@ GroupReader::Batch& GroupReader::new_batch(Lane& lane) {
 }
 
 // An overwrite stream whose producer has gone on: to the earliest boundary, counting what is missed.
-void GroupReader::catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& sequence, RedoWriter* redo) {
+bool GroupReader::catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& sequence, RedoWriter* redo) {
   const std::uint64_t limit = lane.header->limit.load_acquire();
-  if (limit <= next + geometry_.capacity) return;
+  if (limit <= next + geometry_.capacity) return true;
   const protocol::Boundary boundary = protocol::earliest_boundary(*lane.header, geometry_.capacity);
-  if (boundary.position <= next) return;
+  if (boundary.position <= next || boundary.position % geometry_.alignment != 0) return false;
   LanePosition& place = place_of(lane);
   const std::uint64_t missed = boundary.sequence > sequence ? boundary.sequence - sequence : 0;
   place.lost.store_relaxed(place.lost.load_relaxed() + missed);
@@ -182,6 +184,22 @@ void GroupReader::catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& seque
     place.next.store_release(next);
     place.cursor.store_release(next);
   }
+  return true;
+}
+
+// Could a consumer have stored these? `next` lies in what the lane's limit keeps, the cursor at most a lap below.
+bool GroupReader::possible(const Lane& lane, std::uint64_t cursor, std::uint64_t next) const noexcept {
+  const std::uint64_t limit = lane.header->limit.load_acquire();
+  const std::uint64_t floor = limit > geometry_.capacity ? limit - geometry_.capacity : 0;
+  return next % geometry_.alignment == 0 && next <= limit && (copies_ || (next >= floor && cursor <= next && next - cursor <= geometry_.capacity));
+}
+
+// Group and lane contradict each other: told once, then this lane is left alone and the others go on.
+Errc GroupReader::impossible(Lane& lane, std::uint64_t next) {
+  lane.damaged = true;
+  problem_ = Error(Errc::group_damaged, "the file of group '" + attached_.attachment->group + "' of '" + attached_.manifest.name + "' has position " +
+                                            std::to_string(next) + " in lane " + std::to_string(lane.number) + ", where no consumer can stand", attached_.manifest.name, next);
+  return Errc::group_damaged;
 }
 
 Errc GroupReader::claim(Batch*& batch) {
@@ -194,7 +212,8 @@ Errc GroupReader::claim_exclusive(Batch*& out) {
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     Lane& lane = *lanes_[(turn_ + i) % lanes_.size()];
     if (lane.damaged) continue;
-    if (copies_) catch_up(lane, lane.position, lane.sequence, nullptr);
+    if (copies_ && !catch_up(lane, lane.position, lane.sequence, nullptr)) return impossible(lane, lane.position);
+    if (!possible(lane, place_of(lane).cursor.load_relaxed(), lane.position)) return impossible(lane, lane.position);
     std::array<std::uint64_t, protocol::kClaimRecords> ends;
     const Run run = walk(lane, lane.position, lane.sequence, most(), ends.data());
     if (run.end == lane.position) {
@@ -267,11 +286,8 @@ Errc GroupReader::claim_shared(Batch*& out) {
     if (place.incarnation.load_acquire() != lane.incarnation) continue;  // our file is old: refreshed at the next look
     std::uint64_t next = place.next.load_relaxed();
     std::uint64_t sequence = place.next_sequence.load_relaxed();
-    if (copies_) catch_up(lane, next, sequence, &redo);
-    if (next % geometry_.alignment != 0) {
-      problem_ = Error(Errc::group_damaged, "the file of group '" + attached_.attachment->group + "' of '" + attached_.manifest.name + "' has position " + std::to_string(next) + ", where no record starts", attached_.manifest.name, next);
-      return Errc::group_damaged;
-    }
+    if (copies_ && !catch_up(lane, next, sequence, &redo)) return impossible(lane, next);
+    if (!possible(lane, place.cursor.load_relaxed(), next)) return impossible(lane, next);
     const Run run = walk(lane, next, sequence, most(), nullptr);
     if (run.end == next) {
       if (run.damaged && !copies_)
@@ -323,9 +339,15 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
   const std::uint64_t used = std::min<std::uint64_t>(group_->claims_used.load_relaxed(), protocol::kClaims);
   std::uint64_t entry = used;
   Lane* lane = nullptr;
+  bool sane = true;
+  bool one = false;
   for (std::uint64_t i = 0; i < used; ++i) {
     const Claim& claim = group_->claims[i];
-    if (static_cast<ClaimState>(claim.state.load_acquire()) != ClaimState::returned) continue;
+    const auto state = static_cast<ClaimState>(claim.state.load_acquire());
+    if (state > ClaimState::returned) sane = false;
+    if (state != ClaimState::returned) continue;
+    one = true;
+    if ((word_at(claim, 8) & 0xffff) >= protocol::kMaxLanes) sane = false;
     // Oldest first; a lane we have not mapped yet is for the next look.
     Lane* here = lane_of(static_cast<unsigned>(word_at(claim, 8) & 0xffff));
     if (here == nullptr || here->damaged) continue;
@@ -333,6 +355,10 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
       entry = i;
       lane = here;
     }
+  }
+  if (!sane || !one) {
+    problem_ = Error(Errc::group_damaged, "the claims of group '" + attached_.attachment->group + "' of '" + attached_.manifest.name + "' hold values that no consumer writes", attached_.manifest.name);
+    return Errc::group_damaged;
   }
   if (entry == used) return Errc::ok;
   Claim& claim = group_->claims[entry];
@@ -430,7 +456,7 @@ bool GroupReader::give(Batch& batch, Raw& out) {
     out.lost = 0;
     if (lane != nullptr && lane->lost != 0) out.lost = std::exchange(lane->lost, 0);
     out.lane = static_cast<std::uint16_t>(batch.lane);
-    out.content = place.flags & protocol::kContentMask;
+    out.content = protocol::content_of(place.flags);
     out.deliveries = position < batch.redelivered_below ? 2 : batch.deliveries;
     out.reserved = 0;
     out.token = batch.serial << 6 | index;

@@ -75,7 +75,10 @@ class GroupReader final : public ReaderEngine {
   };
   // Walks records from `position`, at most `limit` of them.
   Run walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, std::uint64_t* ends) const noexcept;
-  void catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& sequence, RedoWriter* redo);
+  // False: lane and group leave nowhere to go on, which nobody writes.
+  bool catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& sequence, RedoWriter* redo);
+  [[nodiscard]] bool possible(const Lane& lane, std::uint64_t cursor, std::uint64_t next) const noexcept;
+  Errc impossible(Lane& lane, std::uint64_t next);
   Batch& new_batch(Lane& lane);
   bool give(Batch& batch, Raw& out);
   Errc find(std::uint64_t token, Batch*& batch, std::uint64_t& bit) noexcept;

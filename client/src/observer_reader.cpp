@@ -65,18 +65,19 @@ bool ObserverReader::anything() {
   return false;
 }
 
-void ObserverReader::catch_up(Lane& lane) {
+bool ObserverReader::catch_up(Lane& lane) {
   const protocol::Boundary boundary = protocol::earliest_boundary(*lane.header, geometry_.capacity);
-  if (boundary.position <= lane.position) return;
+  if (boundary.position <= lane.position || boundary.position % geometry_.alignment != 0) return false;
   const std::uint64_t missed = boundary.sequence > lane.sequence ? boundary.sequence - lane.sequence : 0;
   lane.lost += missed;
   lost_ += missed;
   lane.position = boundary.position;
   lane.sequence = boundary.sequence;
+  return true;
 }
 
 ObserverReader::Step ObserverReader::step(Lane& lane, Raw& out) {
-  if (overtaken(lane, lane.position)) catch_up(lane);
+  if (overtaken(lane, lane.position) && !catch_up(lane)) return Step::damaged;
   const std::uint64_t position = lane.position;
   const Place place = protocol::look_at(lane.ring, geometry_, position);
   const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane.ring + (position & (geometry_.capacity - 1)));
@@ -90,8 +91,7 @@ ObserverReader::Step ObserverReader::step(Lane& lane, Raw& out) {
   }
   protocol::acquire_fence();
   if (overtaken(lane, position)) {
-    catch_up(lane);
-    return Step::skipped;
+    return catch_up(lane) ? Step::skipped : Step::damaged;
   }
   switch (place.found) {
     case Found::nothing:
@@ -109,7 +109,7 @@ ObserverReader::Step ObserverReader::step(Lane& lane, Raw& out) {
   out.sequence = lane.sequence++;
   out.lost = std::exchange(lane.lost, 0);
   out.lane = static_cast<std::uint16_t>(lane.number);
-  out.content = place.flags & protocol::kContentMask;
+  out.content = protocol::content_of(place.flags);
   out.deliveries = 1;
   out.reserved = 0;
   out.token = next_token_++;

@@ -30,7 +30,8 @@ class ObserverReader final : public ReaderEngine {
 
   enum class Step { record, skipped, nothing, damaged };
   Step step(Lane& lane, Raw& out);
-  void catch_up(Lane& lane);
+  // False: the lane's own words leave nowhere to go on, which no producer writes.
+  bool catch_up(Lane& lane);
   [[nodiscard]] bool overtaken(const Lane& lane, std::uint64_t position) const noexcept {
     return lane.header->limit.load_acquire() > position + geometry_.capacity;
   }

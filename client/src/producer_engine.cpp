@@ -111,7 +111,7 @@ void ProducerEngine::publish_settled() noexcept {
 }
 
 std::uint64_t ProducerEngine::own_bound() const noexcept {
-  return loans_.empty() ? kUnbounded : loans_.front().at + geometry_.capacity;
+  return (loans_.empty() ? tail_ : loans_.front().at) + geometry_.capacity;
 }
 
 bool ProducerEngine::groups_known() const noexcept {

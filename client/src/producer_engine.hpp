@@ -140,6 +140,7 @@ class ProducerEngine {
   [[nodiscard]] bool groups_known() const noexcept;
   Result<void> learn_groups();
   [[nodiscard]] std::uint64_t least_cursor() noexcept;
+  // The published tail is a cursor too: open loans are not written over, and the tail stays readable.
   [[nodiscard]] std::uint64_t own_bound() const noexcept;
 
   Attached attached_;

@@ -36,6 +36,11 @@ enum class RecordType : std::uint8_t {
 // Low four bits of RecordHeader::flags: what the payload is. The rest is zero.
 enum class ContentKind : std::uint16_t { bytes = 0, text = 1, json = 2, array = 3 };
 inline constexpr std::uint16_t kContentMask = 0x000f;
+// What a record's flags say that its payload is; values that layout 1 reserves are read as bytes.
+[[nodiscard]] constexpr std::uint16_t content_of(std::uint16_t flags) noexcept {
+  const auto kind = static_cast<std::uint16_t>(flags & kContentMask);
+  return kind <= static_cast<std::uint16_t>(ContentKind::array) ? kind : std::uint16_t{0};
+}
 
 struct RecordHeader {
   Word32 commit;
