@@ -173,7 +173,8 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
     checkpoint_at_ = tail_;
   }
   // SYNC limit: store, fence, look at the groups again. Pairs with the broker's making of a group.
-  lane_->limit.store_relaxed(raised);
+  // Release: who sees it sees the checkpoint and the tail that were stored before it.
+  lane_->limit.store_release(raised);
   ATOLL_KILL_POINT("limit.stored");
   protocol::full_fence();
   if (held_back) {
