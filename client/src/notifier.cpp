@@ -66,7 +66,14 @@ Result<void> Notifier::set_callback(Notice& notice, void (*callback)(void*), voi
   const std::lock_guard lock(mutex_);
   notice.callback_ = callback;
   notice.context_ = context;
-  if (callback == nullptr) return {};
+  if (callback == nullptr) {
+    // An engine that has a descriptor still wants to be told; else it may go away without remove().
+    if (!notice.event_) {
+      std::erase(notices_, &notice);
+      notice.listed_ = false;
+    }
+    return {};
+  }
   if (auto started = start_locked(); !started) return started;
   list_locked(notice);
   return {};
