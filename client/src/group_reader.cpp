@@ -620,10 +620,10 @@ Errc GroupReader::finish_claim(Batch& batch) {
   lock.release();
   batch.finished = true;
   batch.mapping.reset();
-  if (again)
-    ring(bell_->data, session.bells(), true);
-  else
-    cursor_moved();
+  // The end of a stream waits for its last claims: members that sleep until then hear of this one.
+  const bool ending = std::any_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->header->finished.load_relaxed() != 0; });
+  if (again || ending) ring(bell_->data, session.bells(), true);
+  if (!again) cursor_moved();
   return Errc::ok;
 }
 
