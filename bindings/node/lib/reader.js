@@ -36,6 +36,7 @@ class Reader {
 
     this._batch = prefetch || kBatch;
     this._zeroCopy = zeroCopy;
+    if (zeroCopy) native.consumerPrivateViews(handle);
     // Only a group's automatic consumer keeps the library's views until it is past them.
     this._keep = !manual && !zeroCopy && !observer;
     this._mode = zeroCopy ? 0 : this._keep ? kCopy : kCopy | kRelease;

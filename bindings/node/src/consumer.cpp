@@ -1,6 +1,9 @@
 // See consumer.hpp.
 #include "consumer.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -40,6 +43,15 @@ std::function<void()> Consumer::take() {
     atoll_consumer_set_notify(consumer, nullptr, nullptr, nullptr);
     atoll_consumer_close(consumer);
   };
+}
+
+void Consumer::discard_writes(const atoll_view& view) const {
+  if (!private_views || view.length == 0) return;
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto data = reinterpret_cast<std::uintptr_t>(view.data);
+  const std::uintptr_t begin = data & ~(page - 1);
+  const std::uintptr_t end = (data + view.length + page - 1) & ~(page - 1);
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 std::int32_t Consumer::fetch(std::uint32_t max, std::int64_t timeout_ns, std::uint32_t mode, atoll_error* error) {
@@ -171,7 +183,19 @@ napi_value settle(napi_env env, napi_callback_info info) {
   const atoll_view* view = static_cast<const atoll_view*>(data) + to_uint(env, arguments[2]);
   static constexpr decltype(&atoll_consumer_release) kWays[] = {atoll_consumer_release, atoll_consumer_acknowledge,
                                                                 atoll_consumer_acknowledge_up_to, atoll_consumer_reject};
-  return to_js(env, static_cast<std::int32_t>(kWays[to_uint(env, arguments[3]) & 3](consumer->get(), view, error)));
+  const std::uint32_t how = to_uint(env, arguments[3]) & 3;
+  if (how == 0) consumer->discard_writes(*view);
+  return to_js(env, static_cast<std::int32_t>(kWays[how](consumer->get(), view, error)));
+}
+
+// consumerPrivateViews(handle): the consumer was opened with them
+napi_value set_private_views(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  auto& consumer = handle_of<Consumer>(env, arguments[0]);
+  atoll_consumer_info about{};
+  about.struct_size = sizeof about;
+  consumer.private_views = atoll_consumer_get_info(consumer.get(), &about, nullptr) == ATOLL_OK && about.copies == 0;
+  return nullptr;
 }
 
 // consumerView(handle, ledger, index) -> ArrayBuffer over the payload in place, or a status
@@ -226,6 +250,7 @@ void export_consumer(napi_env env, napi_value exports) {
   export_plain(env, exports, "consumerFetchBlocking", fetch_blocking);
   export_plain(env, exports, "consumerRelease", release);
   export_plain(env, exports, "consumerSettle", settle);
+  export_plain(env, exports, "consumerPrivateViews", set_private_views);
   export_plain(env, exports, "consumerView", view_in_place);
   Napi::Object(env, exports).Set("consumerInfo", Napi::Function::New(env, get_info));
 }

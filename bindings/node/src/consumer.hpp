@@ -44,8 +44,13 @@ class Consumer final : public Handle {
   // Fetches up to `max` records into what is left of the ledger and the slab; see consumerFetch.
   std::int32_t fetch(std::uint32_t max, std::int64_t timeout_ns, std::uint32_t mode, atoll_error* error);
 
+  // Forgets what JavaScript wrote into a view: the pages show the lane again. Without this they would stay
+  // this process's own, and hide what producers write there later.
+  void discard_writes(const atoll_view& view) const;
+
   Ledger ledger;
   Slab slab;
+  bool private_views = false;  // payloads are seen in a copy-on-write mapping
   // Received from the library, but the slab was full. First in the next fetch.
   std::deque<atoll_view> left_over;
 

@@ -90,8 +90,8 @@ test('a record that the iteration has not moved past is not done when the proces
   assert.strictEqual(again[0].redelivered, true);
 });
 
-test('the room of records that the iteration is past is free, before the batch ends', async () => {
-  const { producer, consumer } = await stream({ capacity: 4096 });
+test('an exclusive consumer frees the room of records that the iteration is past, before the batch ends', async () => {
+  const { producer, consumer } = await stream({ capacity: 4096 }, { exclusive: true });
   let sent = 0;
   while (producer.trySend(Buffer.alloc(200, sent))) sent += 1;
   let waiting;
