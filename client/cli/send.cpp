@@ -30,7 +30,7 @@ struct Options {
 class Sender {
  public:
   Sender(Producer producer, const Options& options, const TimeLimit& limit, std::optional<std::uint64_t> input_size)
-      : producer_(std::move(producer)), options_(options), limit_(limit), input_size_(input_size), progress_(true) {}
+      : producer_(std::move(producer)), options_(options), limit_(limit), input_size_(input_size), progress_(true), refused_before_(refused()) {}
 
   // Everything in `records`, in order. They must stay in place until it returns.
   Result<void> send(std::span<const std::string_view> records) {
@@ -58,7 +58,7 @@ class Sender {
   Result<void> finish() { return producer_.finish(); }
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
-  [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_; }
+  [[nodiscard]] std::uint64_t dropped() const { return refused() - refused_before_; }
   [[nodiscard]] std::uint64_t max_payload() const {
     const auto info = producer_.info();
     return info ? info->max_payload : std::numeric_limits<std::uint64_t>::max();
@@ -79,21 +79,19 @@ class Sender {
   Result<void> send_batch(Content content) {
     done_ = 0;
     const std::span<const std::span<const std::byte>> all = batch_;
-    while (done_ < all.size()) {
-      const auto before = producer_.info();
-      const auto result = wait_for(limit_, [&](Deadline deadline) {
-        std::size_t sent = 0;
-        auto once = producer_.send_many(all.subspan(done_), deadline, content, &sent);
-        done_ += sent;
-        progress_.update([&] { return progress_line(); });
-        return once;
-      });
-      if (result) return {};
-      if (result.error().code() != Errc::dropped) return tl::unexpected(result.error());
-      const auto after = producer_.info();
-      dropped_ += before && after ? after->dropped - before->dropped : 1;
-    }
-    return {};
+    return wait_for(limit_, [&](Deadline deadline) {
+      std::size_t sent = 0;
+      auto once = producer_.send_many(all.subspan(done_), deadline, content, &sent);
+      done_ += sent;
+      progress_.update([&] { return progress_line(); });
+      return once;
+    });
+  }
+
+  // Records that this lane ever refused.
+  std::uint64_t refused() const {
+    const auto info = producer_.info();
+    return info ? info->dropped : 0;
   }
 
   tl::unexpected<Error> failed(const Error& error) {
@@ -119,7 +117,7 @@ class Sender {
   std::size_t done_ = 0;
   std::uint64_t count_ = 0;
   std::uint64_t bytes_ = 0;
-  std::uint64_t dropped_ = 0;
+  std::uint64_t refused_before_;
 };
 
 // Each line as soon as it is there; the last one needs no newline.
