@@ -81,8 +81,6 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
   lane.damaged = true;
   spdlog::error("'{}' lane {} is damaged and will not be given on: {} (last producer: slot {})", segment.name(), lane.number, why,
                 lane.owner ? std::to_string(lane.owner->slot) : "unknown");
-  // Readers of a lane that nobody can mend any more are told that it is gone.
-  if (lane.sealed) store_.withdraw_lane(segment, lane.number);
   return LaneResult::damaged;
 }
 
@@ -91,6 +89,12 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
 void Recovery::end_lane(const SegmentPtr& segment, unsigned number, std::uint64_t incarnation) {
   const auto at = segment->lanes.find(number);
   if (segment->removed || at == segment->lanes.end() || at->second.incarnation != incarnation || at->second.owner) return;
+  if (at->second.sealed && !at->second.mapping) {
+    // A memfd lane that came back after a restart: the seal keeps us from writing it. What is committed stays
+    // readable; a loan that was open stays open, and readers wait there.
+    spdlog::warn("'{}' lane {}: sealed before this broker started, so its end cannot be marked", segment->name(), number);
+    return;
+  }
   LaneResult result = settle_idle_lane(*segment, at->second);
   if (result == LaneResult::sound) {
     auto mapping = map_segment_file(*segment, *segment->file(Role::lane, number));

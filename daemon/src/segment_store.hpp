@@ -43,8 +43,6 @@ class SegmentStore {
   void remove_lane(Segment& segment, unsigned number);
   Result<Group*> add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start);
   void remove_group(Segment& segment, unsigned id);
-  // Takes the lane out of the set that readers follow, keeping its file: a damaged one.
-  void withdraw_lane(Segment& segment, unsigned number);
 
   // changes + 1, and wakes who sleeps on the segment.
   void changed(Segment& segment);

@@ -125,11 +125,6 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   return &(segment.lanes[number] = std::move(lane));
 }
 
-void SegmentStore::withdraw_lane(Segment& segment, unsigned number) {
-  static_cast<void>(guarded([&] { segment.stream_header()->active_lanes.fetch_and(~(1ull << number)); }));
-  changed(segment);
-}
-
 void SegmentStore::remove_lane(Segment& segment, unsigned number) {
   const auto* found = segment.file(Role::lane, number);
   if (found == nullptr) return;
