@@ -1,6 +1,7 @@
 #include "reader_engine.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "group_reader.hpp"
 #include "observer_reader.hpp"
@@ -148,13 +149,13 @@ Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadli
   if (!same_process(*process_, identity_)) [[unlikely]]
     return Errc::forked;
   if (max == 0) return Errc::ok;
+  if (postponed_ != Errc::ok) [[unlikely]]
+    return std::exchange(postponed_, Errc::ok);
   if (changed()) [[unlikely]]
     learn_lanes();
   Errc code = fill(out, max, count);
-  if (count > 0 || code != Errc::ok) [[likely]] {
-    received_ += count;
-    return count > 0 ? Errc::ok : code;
-  }
+  if (count > 0 || code != Errc::ok) [[likely]]
+    return answer(code, count);
   Clock clock(deadline);
   Session& session = *attached_.session;
   bool woken_by_end = false;
@@ -169,10 +170,7 @@ Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadli
     if (!live()) return Errc::removed;
     if (changed()) learn_lanes();
     code = fill(out, max, count);
-    if (count > 0 || code != Errc::ok) {
-      received_ += count;
-      return count > 0 ? Errc::ok : code;
-    }
+    if (count > 0 || code != Errc::ok) return answer(code, count);
     if (ended()) return Errc::ended;
     if (clock.left() == 0) {
       if (!notice_.wanted()) return Errc::timed_out;
@@ -182,9 +180,7 @@ Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadli
         session.notifier().tell(notice_);
         // What is there now may as well be given now; otherwise the notice stands.
         code = fill(out, max, count);
-        received_ += count;
-        if (count > 0) return Errc::ok;
-        if (code != Errc::ok) return code;
+        if (count > 0 || code != Errc::ok) return answer(code, count);
         if (ended()) return Errc::ended;
       }
       return Errc::timed_out;

@@ -103,6 +103,14 @@ class ReaderEngine {
   Error problem_{Errc::ok};
 
  private:
+  // What fill() answered: records first, and a damaged lane, which it tells once, with the next call.
+  [[nodiscard]] Errc answer(Errc code, std::size_t count) noexcept {
+    received_ += count;
+    if (count > 0 && code == Errc::lane_damaged) postponed_ = code;
+    return count > 0 ? Errc::ok : code;
+  }
+
+  Errc postponed_ = Errc::ok;
   std::uint64_t changes_ = 0;
   std::int64_t learn_again_ns_ = 0;
   Sleeper sleeper_;
