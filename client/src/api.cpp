@@ -63,11 +63,11 @@ Loan::~Loan() {
   if (engine_ != nullptr) static_cast<void>(abort());
 }
 Result<void> Loan::commit() {
-  if (engine_ == nullptr) return fail(Errc::closed, "this loan was committed or aborted already");
+  if (engine_ == nullptr) return fail(Errc::invalid_argument, "this loan was committed or aborted already", {}, 0, "commit or abort a loan once");
   return std::exchange(engine_, nullptr)->settle(token_, true);
 }
 Result<void> Loan::abort() {
-  if (engine_ == nullptr) return fail(Errc::closed, "this loan was committed or aborted already");
+  if (engine_ == nullptr) return fail(Errc::invalid_argument, "this loan was committed or aborted already", {}, 0, "commit or abort a loan once");
   return std::exchange(engine_, nullptr)->settle(token_, false);
 }
 
