@@ -16,7 +16,7 @@ using nlohmann::json;
 
 namespace {
 
-std::filesystem::path folder() { return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "protocol" / "vectors"; }
+std::filesystem::path folder() { return std::filesystem::path(ATOLL_SOURCE_DIR) / "protocol" / "vectors"; }
 
 json load(const std::filesystem::path& path) {
   std::ifstream in(path);
