@@ -50,6 +50,8 @@ void Progress::update(const std::function<std::string()>& line) {
   if (!shown_) return;
   const auto now = Clock::now();
   if (now < next_) return;
+  // A job in the background keeps still. (-1: the terminal is not the one that controls us.)
+  if (const pid_t front = ::tcgetpgrp(STDERR_FILENO); front >= 0 && front != ::getpgrp()) return;
   next_ = now + std::chrono::milliseconds(200);
   const std::size_t width = terminal_width();
   print("\r" + cut_to(line(), width > 1 ? width - 1 : width, Cut::end) + "\x1b[K");

@@ -54,8 +54,9 @@ Result<int> run_status(const Context& context) {
   facts.add("socket", text_of(*status, "socket"), Cut::start);
   facts.add("memory in", text_of(*status, "shm_directory"), Cut::start);
   facts.add("log", text_of(*status, "log"), Cut::start);
-  facts.add("clients", plural(number_of(*status, "connections"), "connection") + ", " + plural(number_of(*status, "slots"), "process") +
-                           (number_of(*status, "slots") == 1 ? "" : "es"));
+  const std::uint64_t processes = number_of(*status, "slots");
+  facts.add("clients", plural(number_of(*status, "connections"), "connection") + ", " + std::to_string(processes) +
+                           (processes == 1 ? " process" : " processes"));
   facts.add("segments", text_of(*status, "segments") + ", " + size_for_people(number_of(*status, "bytes")) + " of " +
                             size_for_people(number_of(*status, "bytes_limit")) + " that you may use");
   facts.add("memory", size_for_people(number_of(*status, "free")) + " free of " + size_for_people(number_of(*status, "total")));
