@@ -23,8 +23,8 @@ def main():
             with client.open_consumer(run + "/back", exclusive=True) as consumer:
                 def round_trip(message):
                     producer.send(message)
-                    with consumer.receive() as view:
-                        return bytes(view.data)
+                    with consumer.receive() as message_back:
+                        return bytes(message_back.view)
 
                 bench.ping(arguments, round_trip)
         else:

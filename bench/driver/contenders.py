@@ -13,7 +13,7 @@ BENCH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(BENCH)
 BUILD = os.environ.get("ATOLL_BENCH_BUILD") or os.path.join(ROOT, "build-bench")
 PROGRAMS = os.path.join(BUILD, "bench")
-VENV_PYTHON = os.path.join(ROOT, ".venv", "bin", "python")
+VENV_PYTHON = os.environ.get("ATOLL_BENCH_PYTHON") or os.path.join(ROOT, ".venv", "bin", "python")
 NODE = shutil.which("node") or "node"
 
 SIZES = {"64B": 64, "1KiB": 1 << 10, "64KiB": 1 << 16, "1MiB": 1 << 20}
@@ -59,7 +59,7 @@ CONTENDERS = {contender.name: contender for contender in [
               ("python3", script("peers", "unix_socket_send.py")), "install nodejs (bench/setup)"),
     Contender("py_node_atoll", (NODE, script("atoll", "receive.mjs")), (VENV_PYTHON, script("atoll", "send.py")),
               "build the packages (bench/setup)", broker=True,
-              files=(os.path.join(ROOT, "bindings", "node", "lib", "index.js"),)),
+              files=(os.environ.get("ATOLL_NODE_ADDON") or os.path.join(ROOT, "bindings", "node", "build", "atoll.node"),)),
 ]}
 
 
