@@ -91,6 +91,7 @@ def run_suite(suite: Suite) -> Outcome:
         return Outcome(suite, counting.Counts(failed=1), 0, [f"missing from the tree: {', '.join(absent)}"])
     mark = uuid.uuid4().hex
     directory = pathlib.Path(tempfile.mkdtemp(prefix="atoll-test-"))
+    directory.chmod(0o711)  # tests of rights come back as other users
     path = LOGS / (suite.name.replace(", ", "-").replace(" ", "-") + ".log")
     problems = []
     commands = suite.commands()
