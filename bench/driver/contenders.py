@@ -113,7 +113,7 @@ def rows():
             add(f"cpp/{name}/latency/one-cpu", blocking, "latency", size, cpus=(0, 0))
         batches = [
             ("Atoll send_many, receive_many", "atoll_stream", {"batch": BATCH}),
-            (f"raw ring, {BATCH} published at once", "raw_ring", {"wait": "spin", "batch": BATCH}),
+            (f"raw ring, {BATCH} at once", "raw_ring", {"wait": "spin", "batch": BATCH}),
             (f"Unix socket, {BATCH} in one write", "unix_socket", {"batch": BATCH}),
         ] if small else []
         add(f"cpp/{name}/rate", [

@@ -4,6 +4,7 @@ Figures are medians of the rounds with the smallest and largest; a ratio is the 
 own ratios, for only two figures of the same round were taken on the same machine in the same mood.
 """
 
+import textwrap
 from statistics import median
 
 from . import contenders
@@ -111,13 +112,12 @@ def table(summaries, color=False):
         lines.append("* not (always) measured:")
         for (_, reason), entries in reasons.items():
             where = "" if len(entries) == 1 else f" and {len(entries) - 1} more"
-            lines.append(f"  {entries[0]['label']}, {contenders.title(entries[0]['section'])}{where}:")
+            lines.extend(f"  {piece}" for piece in _wrap(f"{entries[0]['label']}, {contenders.title(entries[0]['section'])}{where}:", WIDTH - 2))
             lines.extend(f"    {piece}" for piece in _wrap(reason, WIDTH - 4))
     return lines
 
 
 def _wrap(text, width):
-    import textwrap
     return textwrap.wrap(text, width) or [""]
 
 
