@@ -68,8 +68,6 @@ class Place:
         self._children = []
         self.environment = {**os.environ, "ATOLL_SOCKET": os.path.join(self.path, "broker", "socket"),
                             "ATOLLD": os.path.join(contenders.BUILD, "bin", "atolld")}
-        libraries = [contenders.PROGRAMS, os.path.join(contenders.BUILD, "client")]
-        self.environment["LD_LIBRARY_PATH"] = ":".join(libraries + [os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(":")
         self.available_cpus = cpus_of_this_machine()
 
     def __enter__(self):
