@@ -183,6 +183,8 @@ def test_a_rejected_record_comes_again_and_acknowledging_up_to_covers_what_came_
         agent.call("receive", h="c", v=v)
     agent.call("reject", h="c", v="c")
     agent.call("acknowledge_up_to", h="c", v="b")
+    for v in "abc":
+        agent.call("release", h="c", v=v)
     again = agent.call("receive", h="c", v="again", timeout_ms=ENOUGH)
     assert (again["data"], again["deliveries"]) == (b"c", 2)
     agent.call("acknowledge", h="c", v="again")

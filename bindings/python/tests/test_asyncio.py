@@ -37,6 +37,22 @@ def test_async_for_gives_every_record_until_the_end(stream):
     assert run(main()) == [b"%d" % i for i in range(200)]
 
 
+def test_async_for_releases_each_message_when_it_asks_for_the_next(stream):
+    producer, consumer = stream()
+    producer.send_many([b"%d" % i for i in range(10)])
+    producer.finish()
+
+    async def main():
+        kept = []
+        async for message in consumer:
+            assert consumer.outstanding == 1 + len(kept)
+            if message.sequence == 4:
+                kept.append(message)
+        assert bytes(kept[0]) == b"4"
+
+    run(main())
+
+
 def test_receive_waits_without_holding_the_loop(stream):
     producer, consumer = stream()
 

@@ -113,6 +113,45 @@ def test_leaving_a_with_block_deals_with_what_was_received_and_failing_gives_it_
         assert (bytes(message), message.redelivered) == (b"2", True)
 
 
+def test_a_loop_releases_each_message_when_it_asks_for_the_next_unless_something_else_refers_to_it(stream):
+    producer, consumer = stream()
+    producer.send_many([b"0", b"1", b"2", b"3"])
+    producer.finish()
+    kept, views = [], []
+    for message in consumer:
+        assert consumer.outstanding == 1 + len(kept) + len(views)
+        if message.sequence == 1:
+            kept.append(message)
+        elif message.sequence == 2:
+            views.append(message.view)
+    assert bytes(kept[0]) == b"1" and views[0] == b"2" and message.released
+    views[0].release()
+
+
+def test_two_loops_of_one_group_both_end(client, stream):
+    import threading
+
+    producer, consumer = stream({"group": "g", "prefetch": 1})
+    got = []
+
+    def loop():
+        with client.open_consumer(producer.name, "g", prefetch=1) as other:
+            ready.set()
+            for message in other:
+                got.append(int(bytes(message)))
+
+    ready = threading.Event()
+    thread = threading.Thread(target=loop)
+    thread.start()
+    assert ready.wait(ENOUGH)
+    producer.send_many([b"%d" % i for i in range(200)])
+    producer.finish()
+    for message in consumer:
+        got.append(int(bytes(message)))
+    thread.join(ENOUGH)
+    assert not thread.is_alive() and sorted(got) == list(range(200))
+
+
 def test_messages_can_not_be_made_or_pickled(received):
     import pickle
 

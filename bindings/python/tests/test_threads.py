@@ -112,7 +112,7 @@ def test_workers_acknowledge_for_a_waiting_manual_consumer(client, stream):
 
 def test_a_loan_dropped_by_another_thread_lets_readers_go_on(stream):
     producer, consumer = stream(capacity=4096)
-    producer.send(b"x" * 500)
+    producer.send_many([b"x" * 500] * 3)
     loans = [producer.loan(100)]
     with pytest.raises(atoll.TimedOut):
         while producer.send(b"x" * 500, timeout=0):

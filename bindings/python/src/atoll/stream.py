@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from atoll import errors
@@ -17,6 +16,7 @@ from atoll.references import SLOTS, Reference
 
 if TYPE_CHECKING:
     import numpy
+    from typing_extensions import Self
 
     from atoll.client import Client
 
@@ -132,19 +132,21 @@ class _Reader(Reference, ReaderCore):
         result: Message = await self._readiness.until(self.fileno, self._poll, timeout)
         return result
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
-        """Messages until the stream ends."""
-        taken = 0
-        while True:
-            taken += 1
-            if taken % _FAIR == 0:
-                await asyncio.sleep(0)
-            try:
-                message = await self.receive_async()
-            except errors.Ended:
-                return
-            yield message
-            del message
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        """The next message; the one before is released as in a for loop."""
+        self._let_go_last()
+        self._taken = getattr(self, "_taken", 0) + 1
+        if self._taken % _FAIR == 0:
+            await asyncio.sleep(0)
+        try:
+            message = await self.receive_async()
+        except errors.Ended:
+            raise StopAsyncIteration from None
+        self._note_last(message)
+        return message
 
     @property
     def received(self) -> int:
@@ -180,7 +182,8 @@ class _Reader(Reference, ReaderCore):
 class Consumer(_Reader):
     """Reads a stream through a group. Made by Client.open_consumer(); a context manager; iterable, also async.
 
-    Iteration ends when every producer has finished and all is read. Used by one thread at a time, but messages
+    Iteration ends when every producer has finished and all is read, by the group's other consumers too. It releases
+    each message when the next is asked for, unless something besides the loop refers to it. Used by one thread at a time, but messages
     may be released and acknowledged by any. Pickles as a reference: the copy is a further consumer of the group.
     Leaving a with block normally releases what was received; leaving it by an exception gives it out again.
     """

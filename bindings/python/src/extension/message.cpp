@@ -40,6 +40,7 @@ atoll_status give_back(MessageObject* message, Error& error) {
 void message_dealloc(PyObject* self) {
   MessageObject* message = cast(self);
   ReaderObject* reader = message->reader;
+  if (reader->last == message) reader->last = nullptr;
   if (message->held) {
     Error error;
     give_back(message, error);
@@ -237,6 +238,14 @@ void message_forget(MessageObject* message) noexcept {
     reader->held = message->next;
   if (message->next != nullptr) message->next->previous = message->previous;
   --reader->held_count;
+}
+
+void message_let_go_last(ReaderObject* reader) noexcept {
+  MessageObject* last = reader->last;
+  reader->last = nullptr;
+  if (last == nullptr || !last->held || last->exports > 0 || Py_REFCNT(last) != 1) return;
+  Error error;
+  give_back(last, error);
 }
 
 PyObject* message_new(ReaderObject* reader, const atoll_view& view) {

@@ -29,6 +29,7 @@ struct ReaderObject {
   std::int64_t slice;          // of the wait that is under way
   MessageObject* held;         // list of the messages not released
   Py_ssize_t held_count;
+  MessageObject* last;         // what iteration gave out last, if it is still there; not a reference
   Py_ssize_t exports;          // of all of them
   std::vector<Later>* later;   // what other threads left to be done; null: nothing ever
 };
@@ -49,6 +50,10 @@ PyObject* message_new(ReaderObject* reader, const atoll_view& view);
 
 // Takes a message off its reader's list without telling the library.
 void message_forget(MessageObject* message) noexcept;
+
+// Iteration asks for the next message: the one before is released if nobody but the loop's variable
+// refers to it. (It would hold back its group while the loop waits.)
+void message_let_go_last(ReaderObject* reader) noexcept;
 
 // Tells the library now, or leaves it for the thread that is using the reader.
 atoll_status reader_tell(ReaderObject* reader, Later::Op op, const atoll_view& view, Error& error);

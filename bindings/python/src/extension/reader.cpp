@@ -161,12 +161,28 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
 PyObject* reader_next(PyObject* self) {
   ReaderObject* reader = cast(self);
   if (!enter(self, reader->gate)) return nullptr;
+  message_let_go_last(reader);
   atoll_view view;
   Error error;
   const atoll_status status = receive_one(reader, -1, view, error);
-  if (status == ATOLL_OK) return message_new(reader, view);
   if (status == ATOLL_ENDED) return nullptr;  // StopIteration
-  return failed(status, error);
+  if (status != ATOLL_OK) return failed(status, error);
+  PyObject* message = message_new(reader, view);
+  reader->last = reinterpret_cast<MessageObject*>(message);
+  return message;
+}
+
+// The two halves of that for `async for`: before waiting, and before giving the message out.
+PyObject* reader_let_go_last(PyObject* self, PyObject*) {
+  if (!enter(self, cast(self)->gate)) return nullptr;
+  message_let_go_last(cast(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* reader_note_last(PyObject* self, PyObject* message) {
+  for (MessageObject* held = cast(self)->held; held != nullptr; held = held->next)
+    if (reinterpret_cast<PyObject*>(held) == message) cast(self)->last = held;
+  Py_RETURN_NONE;
 }
 
 PyObject* reader_fileno(PyObject* self, PyObject*) {
@@ -346,6 +362,8 @@ PyMethodDef reader_methods[] = {
      "close(*, release=False)\n\nLeaves the group. ViewsLive (a BufferError) while messages are held; with release=True they are\n"
      "released first, and only memoryviews and arrays keep it open. Closing twice is allowed."},
     {"_poll", reader_poll, METH_NOARGS, nullptr},
+    {"_let_go_last", reader_let_go_last, METH_NOARGS, nullptr},
+    {"_note_last", reader_note_last, METH_O, nullptr},
     {"_info", reader_info, METH_NOARGS, nullptr},
     {"_open", method(reader_open), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"__enter__", reader_enter, METH_NOARGS, nullptr},
