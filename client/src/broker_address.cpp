@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -11,6 +12,8 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
+#include <string_view>
 #include <vector>
 
 namespace atoll_ipc {
@@ -114,7 +117,7 @@ Result<protocol::UniqueFd> connect_to_broker(const std::string& path, bool syste
   return socket;
 }
 
-Result<void> start_broker(const std::string& atolld_option, const BrokerAddress& address) {
+Result<protocol::UniqueFd> start_broker(const std::string& atolld_option, const BrokerAddress& address) {
   const std::string program = find_atolld(atolld_option);
   if (program.empty())
     return fail(Errc::no_broker, "no broker listens at " + address.path + " and the program atolld was not found to start one", {}, 0,
@@ -125,7 +128,12 @@ Result<void> start_broker(const std::string& atolld_option, const BrokerAddress&
   const std::string directory = directory_of(address.path);
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
     return fail(Errc::bad_runtime_directory, "the runtime directory " + directory + " cannot be made: " + std::strerror(errno));
-
+  int complaint[2];
+  if (::pipe2(complaint, O_CLOEXEC) != 0)
+    return fail(errno == EMFILE || errno == ENFILE ? Errc::no_descriptors : Errc::system_error,
+                std::string("a pipe to hear from the broker: ") + std::strerror(errno));
+  protocol::UniqueFd heard(complaint[0]);
+  const protocol::UniqueFd said(complaint[1]);
   const char* const argv[] = {program.c_str(), "--autostart", "--socket", address.path.c_str(), nullptr};
   sigset_t all;
   sigset_t before;
@@ -142,8 +150,8 @@ Result<void> start_broker(const std::string& atolld_option, const BrokerAddress&
     if (null >= 0) {
       ::dup2(null, 0);
       ::dup2(null, 1);
-      ::dup2(null, 2);
     }
+    ::dup2(said.get(), 2);
     ::close_range(3, ~0u, 0);
     struct sigaction plain {};
     plain.sa_handler = SIG_DFL;
@@ -152,6 +160,8 @@ Result<void> start_broker(const std::string& atolld_option, const BrokerAddress&
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     if (::chdir("/") == 0) ::execv(argv[0], const_cast<char* const*>(argv));
+    constexpr std::string_view unrunnable = "atolld: no_broker: the program could not be run\nfix: set ATOLLD to the path of atolld\n";
+    static_cast<void>(!::write(2, unrunnable.data(), unrunnable.size()));
     ::_exit(127);
   }
   const int fork_errno = errno;
@@ -159,6 +169,42 @@ Result<void> start_broker(const std::string& atolld_option, const BrokerAddress&
   if (child < 0) return fail(Errc::no_broker, std::string("starting a broker: fork: ") + std::strerror(fork_errno));
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return heard;
+}
+
+Result<void> BrokerStart::wait(std::int64_t nanoseconds) {
+  const timespec pause{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+  if (!heard_) {
+    ::nanosleep(&pause, nullptr);  // another process starts it: there is nothing to wait on
+    return {};
+  }
+  pollfd entry{heard_.get(), POLLIN, 0};
+  if (::ppoll(&entry, 1, &pause, nullptr) <= 0) return {};
+  char buffer[1024];
+  const ssize_t n = ::read(heard_.get(), buffer, sizeof buffer);
+  if (n < 0 && errno == EINTR) return {};
+  if (n > 0 && text_.size() < 16 * sizeof buffer) {
+    text_.append(buffer, static_cast<std::size_t>(n));
+    return {};
+  }
+  heard_.reset();
+  return verdict();
+}
+
+// The line "atolld: NAME: MESSAGE" of a broker that gave up, and its "fix: TEXT".
+Result<void> BrokerStart::verdict() const {
+  constexpr std::string_view begin = "atolld: ";
+  const auto rest_of_line = [&](std::size_t from) { return text_.substr(from, text_.find('\n', from) - from); };
+  for (std::size_t line = 0; line < text_.size(); line = std::min(text_.find('\n', line), text_.size() - 1) + 1) {
+    if (text_.compare(line, begin.size(), begin) != 0) continue;
+    for (const protocol::ErrorText& known : protocol::kErrorTexts) {
+      const std::string name = std::string(begin) + known.name + ": ";
+      if (text_.compare(line, name.size(), name) != 0) continue;
+      const std::size_t fix = text_.find("\nfix: ", line);
+      return fail(known.code, "no broker could be started: " + rest_of_line(line + name.size()), {}, 0,
+                  fix == std::string::npos ? std::string(known.fix) : rest_of_line(fix + 6));
+    }
   }
   return {};
 }

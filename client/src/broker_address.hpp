@@ -22,8 +22,26 @@ Result<BrokerAddress> find_broker_address(const std::string& option);
 // One connect(2), checking who listens. no_broker: nobody does.
 Result<protocol::UniqueFd> connect_to_broker(const std::string& path, bool system_service);
 
-// Starts `atolld --autostart --socket PATH`, detached: own session, no descriptors of ours.
-// Returns once it is under way; connecting tells whether it came up.
-Result<void> start_broker(const std::string& atolld_option, const BrokerAddress& address);
+// Starts `atolld --autostart --socket PATH`, detached: own session, no descriptors of ours but a pipe.
+// Returns the pipe's end once it is under way; a BrokerStart listens at it.
+Result<protocol::UniqueFd> start_broker(const std::string& atolld_option, const BrokerAddress& address);
+
+// Waits for a broker to come up. The one that this process started closes its pipe when it listens, or says
+// there why it cannot.
+class BrokerStart {
+ public:
+  // After start_broker().
+  void listen(protocol::UniqueFd pipe) noexcept {
+    heard_ = std::move(pipe);
+    text_.clear();
+  }
+  // Waits at most so long; connecting tells whether it is up. Fails with the broker's own error if it gave up.
+  Result<void> wait(std::int64_t nanoseconds);
+
+ private:
+  [[nodiscard]] Result<void> verdict() const;
+  protocol::UniqueFd heard_;
+  std::string text_;
+};
 
 }  // namespace atoll_ipc

@@ -84,7 +84,7 @@ std::uint64_t GroupReader::outstanding() const {
   for (const auto& batch : batches_) {
     if (batch->finished) continue;
     const std::uint64_t given = batch->given == 64 ? ~0ull : (1ull << batch->given) - 1;
-    n += static_cast<std::uint64_t>(std::popcount(given & ~(batch->released & (batch->acked | batch->rejected)) & ~batch->done));
+    n += static_cast<std::uint64_t>(std::popcount(given & ~(batch->released & (batch->acked | batch->rejected))));
   }
   return n;
 }
@@ -536,13 +536,51 @@ Errc GroupReader::reject(std::uint64_t token) {
   if (const Errc code = find(token, batch, bit); code != Errc::ok) return code;
   if ((batch->acked & bit) != 0) return Errc::invalid_argument;
   batch->rejected |= bit;
-  return settle(*batch);
+  if (const Errc settled = settle(*batch); settled != Errc::ok || batch->finished || batch->claim < 0) return settled;
+  return return_one(*batch, static_cast<unsigned>(token & 63));
+}
+
+// A rejected record gets a claim of its own, so that it is given again before the rest of its batch is
+// decided; for the batch it is done. Without a free claim it waits for the batch.
+Errc GroupReader::return_one(Batch& batch, unsigned index) {
+  Lane* lane = lane_of(batch.lane);
+  if (lane == nullptr || lane->mapping != batch.mapping) return Errc::ok;
+  const Run before = walk(*lane, batch.begin, batch.sequence, index, nullptr);
+  const Run record = walk(*lane, before.end, before.next_sequence, 1, nullptr);
+  if (before.count != index || record.count != 1 || record.end > batch.end) return Errc::ok;  // overwritten meanwhile
+  Session& session = *attached_.session;
+  SharedLock lock(session, group_->lock, lock_key());
+  const Errc taken = lock.take(Deadline::in(std::chrono::seconds(10)), false, [&] { static_cast<void>(protocol::repair_group(*group_)); });
+  if (taken != Errc::ok) return taken == Errc::timed_out ? Errc::lock_stuck : taken;
+  const std::uint64_t used = std::min<std::uint64_t>(group_->claims_used.load_relaxed(), protocol::kClaims);
+  std::uint64_t entry = 0;
+  while (entry < used && static_cast<ClaimState>(group_->claims[entry].state.load_relaxed()) != ClaimState::free) ++entry;
+  if (entry == protocol::kClaims) return Errc::ok;
+  RedoWriter redo(group_mapping_.data(), group_->redo);
+  const std::uint64_t bit = 1ull << index;
+  Claim& own = group_->claims[entry];
+  redo.add(field(own, 8), claim_body(batch.lane, 1, batch.deliveries));
+  redo.add(field(own, 16), before.end);
+  redo.add(field(own, 24), record.end);
+  redo.add(field(own, 32), record.first_sequence);
+  redo.add(field(own, 40), 0);
+  redo.add(field(own, 0), claim_head(ClaimState::returned, 0, 0));
+  redo.add(field(group_->claims[batch.claim], 40), batch.acked | bit);
+  redo.add(&group_->returned, group_->returned.load_relaxed() + 1);
+  if (entry >= used) redo.add(&group_->claims_used, entry + 1);
+  redo.apply();
+  lock.release();
+  batch.acked |= bit;
+  batch.done |= bit;
+  ring(bell_->data, session.bells(), true);
+  return settle(batch);
 }
 
 // Publishes what is done, and ends the batch when all of it is.
 Errc GroupReader::settle(Batch& batch) {
   if (batch.finished) return Errc::ok;
-  const std::uint64_t done = batch.released & batch.acked;
+  // A claim keeps its memory until it ends, so acknowledging is enough there; a cursor gives memory back.
+  const std::uint64_t done = batch.claim >= 0 ? batch.acked : batch.released & batch.acked;
   const bool decided = batch.given == batch.count && (batch.released & (batch.acked | batch.rejected)) == batch.all();
   if (done != batch.done) {
     batch.done = done;
@@ -636,6 +674,12 @@ void GroupReader::drop_finished() noexcept {
 }
 
 void GroupReader::leave() noexcept {
+  // The views end here: what was decided under them counts.
+  for (const auto& batch : batches_) {
+    const std::uint64_t given = batch->given == 64 ? ~0ull : (1ull << batch->given) - 1;
+    batch->released |= given & (batch->acked | batch->rejected);
+    static_cast<void>(settle(*batch));
+  }
   if (exclusive_) return;  // the cursor says it all
   bool returned = false;
   for (const auto& owned : batches_) {

@@ -83,6 +83,7 @@ class GroupReader final : public ReaderEngine {
   bool give(Batch& batch, Raw& out);
   Errc find(std::uint64_t token, Batch*& batch, std::uint64_t& bit) noexcept;
   Errc settle(Batch& batch);
+  Errc return_one(Batch& batch, unsigned index);
   Errc finish_claim(Batch& batch);
   void move_exclusive_cursor(Batch& batch) noexcept;
   void drop_finished() noexcept;

@@ -82,6 +82,7 @@ Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
   const std::int64_t end = monotonic_ns() + timeout_ns;
   std::int64_t pause_ns = 200'000;
   bool started = false;
+  BrokerStart start;
   for (;;) {
     auto socket = connect_to_broker(address_.path, false);
     if (socket || socket.error().code() != Errc::no_broker) return socket;
@@ -89,7 +90,9 @@ Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
       if (auto system = connect_to_broker(address_.fallback, true)) return system;
     if (!options_.start_broker) return socket;
     if (!started || pause_ns >= 100'000'000) {
-      if (auto start = start_broker(options_.atolld_path, address_); !start) return tl::unexpected(start.error());
+      auto started_now = start_broker(options_.atolld_path, address_);
+      if (!started_now) return tl::unexpected(started_now.error());
+      start.listen(std::move(*started_now));
       started = true;
       if (pause_ns >= 100'000'000) pause_ns = 10'000'000;
     }
@@ -97,9 +100,7 @@ Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
       return fail(Errc::no_broker, "a broker was started for " + address_.path + " but did not answer within " +
                                        std::to_string(timeout_ns / 1'000'000) + " ms (" + std::string(socket.error().message()) + ")", {}, 0,
                   "run `atolld --socket " + address_.path + "` by hand to see why, or read atolld.log beside the socket");
-    // Waiting for another process to come up: there is nothing to sleep on yet, so back off.
-    const timespec pause{0, pause_ns};
-    ::nanosleep(&pause, nullptr);
+    if (auto waited = start.wait(pause_ns); !waited) return tl::unexpected(waited.error());
     pause_ns += pause_ns / 2;
   }
 }

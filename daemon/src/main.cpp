@@ -25,7 +25,8 @@ int report(const atoll_ipc::protocol::Failure& failure) {
   return 1;
 }
 
-// Started by a client: nothing of it may be kept open, or `x=$(atoll create ...)` would not return.
+// Started by a client: nothing of it may be kept open, or `x=$(atoll create ...)` would not return. Standard
+// error is a pipe to the client; it hears there why the broker does not come up, and that it did when it is closed.
 void leave_starter() {
   ::setsid();
   ::close_range(3, ~0u, 0);
@@ -33,10 +34,15 @@ void leave_starter() {
   if (null >= 0) {
     ::dup2(null, 0);
     ::dup2(null, 1);
-    ::dup2(null, 2);
     if (null > 2) ::close(null);
   }
   static_cast<void>(!::chdir("/"));
+}
+
+void stop_complaining() {
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null >= 0) ::dup2(null, 2);
+  ::close(null);
 }
 
 void raise_descriptor_limit() {
@@ -87,6 +93,7 @@ int main(int argc, char** argv) {
     if (options.autostart && broker.error().code == atoll_ipc::Errc::broker_running) return 0;
     return report(broker.error());
   }
+  if (options.autostart) stop_complaining();
   if (auto ran = (*broker)->run(); !ran) return report(ran.error());
   return 0;
 }

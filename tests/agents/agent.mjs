@@ -149,7 +149,9 @@ const operations = {
   async receive_json(r) {
     return { value: await handles.get(r.h).receiveJson(limit(r.timeout_ms)) };
   },
-  send_array: (r) => handles.get(r.h).sendArray({ dtype: r.dtype, shape: r.shape, order: r.order, data: bytes(r.data) }),
+  async send_array(r) {
+    await handles.get(r.h).sendArray({ dtype: r.dtype, shape: r.shape, order: r.order, data: bytes(r.data) });
+  },
   async receive_array(r) {
     const { dtype, shape, order, data } = await handles.get(r.h).receiveArray(limit(r.timeout_ms));
     return { dtype, shape, order, data: hex(data) };
@@ -162,7 +164,7 @@ function errorOf(error) {
     const name = error.code.toLowerCase();
     return { error: { name, message: error.message, segment: error.segment, fix: error.fix, detail: Number(error.detail) } };
   }
-  if (error.refusal) return { error: { ...error.refusal, message: error.message, segment: '', fix: '', detail: 0 } };
+  if (error.refusal) return { error: { ...error.refusal, message: error.message, segment: '', fix: 'read faster', detail: 0 } };
   return { broken: `${error.stack}` };
 }
 

@@ -183,14 +183,32 @@ def test_a_rejected_record_comes_again_and_acknowledging_up_to_covers_what_came_
         agent.call("receive", h="c", v=v)
     agent.call("reject", h="c", v="c")
     agent.call("acknowledge_up_to", h="c", v="b")
-    for v in "abc":
-        agent.call("release", h="c", v=v)
     again = agent.call("receive", h="c", v="again", timeout_ms=ENOUGH)
     assert (again["data"], again["deliveries"]) == (b"c", 2)
     agent.call("acknowledge", h="c", v="again")
+    for v in ("a", "b", "c", "again"):
+        agent.call("release", h="c", v=v)
     agent.call("close", h="c")
     agent.call("open_consumer", h="d", name="s")
     refused(agent, "receive", "timed_out", h="d", timeout_ms=0)
+
+
+def test_an_acknowledged_record_is_done_though_its_consumer_is_killed_while_it_still_holds_the_view(agents, refused, language):
+    producer, agent = agents("C++"), agents(language)
+    pair(producer, consumer={"manual": True})
+    agent.call("open_consumer", h="c", name="s", manual=True)
+    producer.call("close", h="c")
+    for data in (b"a", b"b", b"c"):
+        producer.call("send", h="p", data=data)
+    for v in "abc":
+        agent.call("receive", h="c", v=v, timeout_ms=ENOUGH)
+    agent.call("acknowledge", h="c", v="a")
+    agent.call("reject", h="c", v="b")
+    agent.kill()
+    producer.call("open_consumer", h="d", name="s")
+    again = [producer.call("receive", h="d", timeout_ms=ENOUGH) for _ in range(2)]
+    assert sorted((record["data"], record["deliveries"]) for record in again) == [(b"b", 2), (b"c", 2)]
+    refused(producer, "receive", "timed_out", h="d", timeout_ms=0)
 
 
 @pytest.mark.parametrize("start, first", [({"start": "earliest"}, 0), ({"start": "latest"}, 30), ({"start": "back", "back": 5}, 25)])

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from support.agents import LANGUAGES, Agent
+from support.agents import LANGUAGES, Agent, AgentError
 from support.broker import Runtime, start_broker
 
 # Header page, protocol/include/atoll/protocol/header_page.hpp.
@@ -168,16 +168,19 @@ def too_little_memory(scene):
 
 @case("more memory than a user may have", "limit_reached")
 def memory_limit(scene):
-    scene.broker("--max-bytes", "100000")
-    scene.stream(capacity=65536)
-    scene.agent.call("create", name="t", kind="stream", capacity=65536)
+    scene.broker("--max-bytes", "1000000")
+    scene.agent.call("create", name="b", kind="bytes", size=2_000_000)
 
 
 @case("more segments than a user may have", "limit_reached")
 def segment_limit(scene):
     scene.broker("--max-segments", "3")
     for i in range(5):
-        scene.agent.call("create", name=f"s{i}", kind="stream", capacity=4096)
+        try:
+            scene.agent.call("create", name=f"s{i}", kind="stream", capacity=4096)
+        except AgentError:
+            scene.agent.call("remove", name="s0")
+            raise
 
 
 @case("more producers than a stream has lanes", "too_many_lanes")
@@ -302,8 +305,13 @@ def put_too_large(scene):
 OTHER_USER = 65533
 
 
+def user(number: int) -> list[str]:
+    return ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups"]
+
+
 def as_other_user(scene, *, connect=True) -> Agent:
-    return scene.start(scene.language, prefix=["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups"], connect=connect)
+    scene.runtime.directory.chmod(0o711)  # others may reach the socket, and see nothing
+    return scene.start(scene.language, prefix=user(OTHER_USER), connect=connect)
 
 
 @case("a right that the segment's access list does not give", "not_permitted", root=True)
@@ -322,9 +330,12 @@ def no_access_list(scene):
 
 @case("a broker that is another user's", "untrusted_broker", root=True)
 def untrusted_broker(scene):
-    scene.broker("--allow-other-users")
-    os.chown(scene.runtime.socket, OTHER_USER - 1, -1)
-    as_other_user(scene, connect=False).call("connect")
+    folder = scene.runtime.directory / "theirs"
+    folder.mkdir(0o711)
+    os.chown(folder, OTHER_USER - 1, OTHER_USER - 1)
+    agent = as_other_user(scene, connect=False)
+    scene.brokers.append(start_broker(folder / "s", "--allow-other-users", prefix=user(OTHER_USER - 1)))
+    agent.call("connect", socket=str(folder / "s"))
 
 
 # ---- The broker's directory and socket ------------------------------------------------------------
@@ -374,7 +385,6 @@ def read_only_runtime_directory(scene):
     folder.mkdir()
     folder.chmod(0o500)
     os.chown(folder, OTHER_USER, OTHER_USER)
-    scene.runtime.directory.chmod(0o711)
     as_other_user(scene, connect=False).call("connect", socket=str(folder / "s"))
 
 

@@ -45,7 +45,7 @@ CASES = [
     ControlCase("a field of the wrong type", "ProtocolError", lambda: call("Create", {"name": 5, "options": {"kind": "stream"}}), ("name",)),
     ControlCase("a field that does not exist", "ProtocolError", lambda: call("Create", {"name": "s", "options": {"kind": "stream", "colour": 1}}), ("colour",)),
     ControlCase("a negative capacity", "InvalidArgument", lambda: call("Create", {"name": "s", "options": {"kind": "stream", "capacity": -1}}), ("capacity",)),
-    ControlCase("a capacity that is a fraction", "ProtocolError", lambda: call("Create", {"name": "s", "options": {"kind": "stream", "capacity": 0.5}}), ("capacity",)),
+    ControlCase("a capacity that is a fraction", "InvalidArgument", lambda: call("Create", {"name": "s", "options": {"kind": "stream", "capacity": 0.5}}), ("capacity",)),
     ControlCase("a kind that does not exist", "InvalidArgument", lambda: call("Create", {"name": "s", "options": {"kind": "carpet"}}), ("carpet",)),
     ControlCase("a name that climbs out", "InvalidName", lambda: call("Create", {"name": "a/../b", "options": {"kind": "stream"}}), ("a/../b",)),
     ControlCase("a method that does not exist", "MethodNotFound", lambda: call("Fly"), ("Fly",)),

@@ -25,6 +25,7 @@ def test_bad_input(runtime, agents, case, language):
         error = caught.value
         assert error.name == case.code, error
         assert error.message and error.fix, "an error says what happened and how to mend it"
+        runtime.directory.chmod(0o700)  # as_other_user opened it
         # Neither the agent nor the broker was harmed.
         after = agents("C++")
         after.call("create", name="after", kind="stream", capacity=4096)

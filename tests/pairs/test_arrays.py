@@ -16,7 +16,7 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize("producer, consumer", itertools.product(LANGUAGES, LANGUAGES), ids=lambda language: language)
+@pytest.mark.parametrize("producer, consumer", list(itertools.product(LANGUAGES, LANGUAGES)), ids=lambda language: language)
 @pytest.mark.parametrize("dtype, shape, order, data", ARRAYS, ids=lambda value: value if isinstance(value, str) else None)
 def test_an_array_arrives_as_it_was(agents, producer, consumer, dtype, shape, order, data):
     p, c = agents(producer), agents(consumer)

@@ -16,6 +16,7 @@ ORDINARY_USERS = (65531, 65532)
 def run_as(user, script, *arguments):
     """Runs a Python program as an ordinary user, from a folder that this user can read."""
     folder = pathlib.Path(arguments[0]).parent
+    folder.chmod(0o711)
     program = shutil.copy(script, folder / script.name)
     os.chmod(program, 0o644)
     prefix = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
@@ -32,6 +33,7 @@ def test_a_consumer_of_another_user_cannot_get_a_lane_writable(runtime, agents, 
         pytest.skip("needs root to be two other users")
     owner, other = ORDINARY_USERS
     os.chown(runtime.directory, owner, owner)
+    runtime.directory.chmod(0o711)
     as_owner = ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
     broker = start_broker(runtime.socket, "--allow-other-users", prefix=as_owner)
     try:

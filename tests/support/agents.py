@@ -70,7 +70,7 @@ class Agent:
             if isinstance(value, bytes):
                 fields[name] = value.hex()
             elif isinstance(value, list):
-                fields[name] = [item.hex() for item in value]
+                fields[name] = [item.hex() if isinstance(item, bytes) else item for item in value]
         self.process.stdin.write(json.dumps({"op": op, **fields}) + "\n")
         self.process.stdin.flush()
         return Pending(self, op)

@@ -125,7 +125,7 @@ class Client:
             backing=_choice("backing", backing, _BACKINGS),
             when_full=_choice("when_full", when_full, _WHEN_FULL),
             capacity=_size("capacity", capacity),
-            alignment=0 if alignment is None else _choice("alignment", str(alignment), {"16": 16, "64": 64}),
+            alignment=_size("alignment", alignment),
             size=_size("size", size),
             put_size=-1 if put_size == 0 else _size("put_size", put_size),
             directory=None if directory is None else os.path.abspath(directory),
