@@ -7,7 +7,7 @@ from support.agents import LANGUAGES
 
 HEAD = """# Errors
 
-What Atoll answers to bad input, in every language. Made from the tests that ran (`ATOLL_WRITE_DOCS=1 script/test --only
+What Atoll answers to bad input, in every language. Made from the tests that ran (`WRITE_DOCS=1 script/test --only
 'bad input'`): do not edit. A cell names the error that the language's own interface gave; `script/test` fails when one is
 empty or another error comes out. The codes, what each means and how to mend it are in `protocol/errors.json`.
 

@@ -1,4 +1,4 @@
-"""docs/errors.md says what the tests of this folder showed. Runs after them; ATOLL_WRITE_DOCS=1 writes it."""
+"""docs/errors.md says what the tests of this folder showed. Runs after them; WRITE_DOCS=1 writes it."""
 import os
 import pathlib
 
@@ -14,6 +14,6 @@ def test_the_document_shows_every_case_in_every_language():
     if os.geteuid() != 0:
         pytest.skip("the cases with two users need root")
     text = render(test_bad_input.shown, test_control_socket.shown)
-    if os.environ.get("ATOLL_WRITE_DOCS"):
+    if os.environ.get("WRITE_DOCS"):
         DOCUMENT.write_text(text)
-    assert DOCUMENT.read_text() == text, "docs/errors.md is out of date: ATOLL_WRITE_DOCS=1 script/test --only 'bad input'"
+    assert DOCUMENT.read_text() == text, "docs/errors.md is out of date: WRITE_DOCS=1 script/test --only 'bad input'"
