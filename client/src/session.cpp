@@ -40,6 +40,8 @@ Error error_of(const json& message) {
   return Error(Errc::protocol_error, "the broker answered " + name + " " + parameters.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
+constexpr int kAttempts = 20;  // how many brokers may end under one call
+
 bool connection_lost(const Error& error) { return error.code() == Errc::no_broker; }
 
 std::mutex registry_mutex;
@@ -106,13 +108,19 @@ Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
 }
 
 Result<void> Session::connect_locked(std::int64_t timeout_ns) {
-  socket_.reset();
-  auto socket = reach_locked(timeout_ns);
-  if (!socket) return tl::unexpected(socket.error());
-  socket_ = std::move(*socket);
-  auto hello = hello_locked();
-  if (!hello) socket_.reset();
-  return hello;
+  const std::int64_t end = monotonic_ns() + timeout_ns;
+  for (int attempt = 0;; ++attempt) {
+    socket_.reset();
+    auto socket = reach_locked(timeout_ns);
+    if (!socket) return tl::unexpected(socket.error());
+    socket_ = std::move(*socket);
+    auto hello = hello_locked();
+    if (hello) return hello;
+    socket_.reset();
+    // A broker that is just ending: the next one answers.
+    const bool ending = connection_lost(hello.error()) || hello.error().code() == Errc::shutting_down;
+    if (!ending || !options_.start_broker || attempt >= kAttempts || monotonic_ns() > end) return hello;
+  }
 }
 
 Result<void> Session::hello_locked() {
@@ -247,19 +255,17 @@ Result<Reply> Session::call(std::string_view method, json parameters) {
   const std::int64_t end = monotonic_ns() + timeout;
   for (int attempt = 0;; ++attempt) {
     if (!socket_)
-      if (auto connected = connect_locked(timeout); !connected) {
-        // A broker that is just ending: the next one answers.
-        if ((connection_lost(connected.error()) || connected.error().code() == Errc::shutting_down) && options_.start_broker && attempt < 20 && monotonic_ns() < end) continue;
-        return tl::unexpected(connected.error());
-      }
+      if (auto connected = connect_locked(timeout); !connected) return tl::unexpected(connected.error());
     auto reply = exchange_locked(socket_.get(), method, parameters, {}, timeout, false);
     if (reply) return reply;
     const Errc code = reply.error().code();
     if (code == Errc::timed_out || code == Errc::no_descriptors || code == Errc::protocol_error) socket_.reset();
+    // The broker that was asked first died after doing it.
+    if (attempt > 0 && method == "Remove" && (code == Errc::unknown_segment || code == Errc::unknown_group)) return Reply{json::object(), {}};
     const bool again = connection_lost(reply.error()) || code == Errc::shutting_down;
     if (!again) return reply;
     socket_.reset();
-    if (method == "Stop" || attempt >= 20 || monotonic_ns() > end) return reply;
+    if (method == "Stop" || attempt >= kAttempts || monotonic_ns() > end) return reply;
   }
 }
 

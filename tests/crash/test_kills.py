@@ -104,6 +104,18 @@ def work_of_a_consumer(victim: Victim, done: list[int], count: int) -> None:
             victim.call("acknowledge", h="c", v=f"v{i}")
         victim.call("release", h="c", v=f"v{i}")
     victim.call("close", h="c")
+    # A group of its own, exclusive; and one that waits in vain.
+    victim.call("open_consumer", h="x", name="s", group="own", exclusive=True, ephemeral=True, start="earliest")
+    for i in range(5):
+        victim.call("receive", h="x", v="v", timeout_ms=ENOUGH)
+        victim.call("release", h="x", v="v")
+    victim.call("close", h="x")
+    victim.call("open_consumer", h="n", name="s", group="nothing", ephemeral=True, start="latest")
+    try:
+        victim.call("receive", h="n", timeout_ms=30)
+    except AgentError as error:
+        assert error.name in ("timed_out", "ended"), error
+    victim.call("close", h="n")
 
 
 def work_of_bytes(victim: Victim) -> None:
@@ -127,6 +139,34 @@ def drain(agent: Agent, h: str) -> list[dict]:
             return records
 
 
+class Reading:
+    """Somebody reads beside a work whose records do not fit into the ring; gives the list of what came."""
+
+    def __init__(self, agent: Agent, h: str) -> None:
+        self.agent, self.h = agent, h
+        self.records: list[dict] = []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                self.records.append(self.agent.call("receive", h=self.h, timeout_ms=300))
+            except AgentError as error:
+                if error.name == "ended" or (error.name == "timed_out" and self.stop.is_set()):
+                    return
+                if error.name != "timed_out":
+                    raise
+
+    def __enter__(self) -> list[dict]:
+        self.thread.start()
+        return self.records
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join(60)
+
+
 def nothing_is_left(runtime: Runtime, agents) -> None:
     agent = agents("C++")
     for segment in agent.call("call", method="List")["reply"]["segments"]:
@@ -141,33 +181,13 @@ def test_a_producer_killed_at(runtime, agents, point, passage):
     reader.call("create", name="s", kind="stream", capacity=8192)
     reader.call("open_consumer", h="c", name="s", group="g")
     victim, sent = Victim(at=f"{point}:{passage}"), []
-    received = []
-    try:
-        # The ring is smaller than the work: somebody reads beside it.
-        stop = threading.Event()
-
-        def read():
-            while True:
-                try:
-                    received.append(reader.call("receive", h="c", timeout_ms=300))
-                except AgentError as error:
-                    if error.name == "ended" or (error.name == "timed_out" and stop.is_set()):
-                        return
-                    if error.name != "timed_out":
-                        raise
-
-        thread = threading.Thread(target=read)
-        thread.start()
+    with Reading(reader, "c") as received:
         try:
             work_of_a_producer(victim, sent)
         except Died:
             pass
         finally:
-            stop.set()
             victim.end()
-            thread.join(60)
-    finally:
-        victim.end()
     numbers = [int(record["data"][:6]) for record in received]
     for record in received:
         number = int(record["data"][:6])
@@ -178,6 +198,7 @@ def test_a_producer_killed_at(runtime, agents, point, passage):
     # The stream is usable: another producer takes over.
     reader.call("open_producer", h="q", name="s")
     reader.call("send", h="q", data=b"999999", timeout_ms=ENOUGH)
+    reader.call("finish", h="q")
     assert drain(reader, "c")[-1]["data"] == b"999999"
     nothing_is_left(runtime, agents)
 
@@ -201,6 +222,7 @@ def test_a_consumer_killed_at(runtime, agents, point, passage):
         assert error.name == "timed_out", error
     finally:
         victim.end()
+    p.call("finish", h="p")
     rest = drain(other, "c")
     numbers = [int(record["data"]) for record in rest]
     assert set(numbers) | set(done) == set(range(60)), "a record was lost"
@@ -238,17 +260,26 @@ def test_every_point_of_the_client_is_passed_by_one_of_the_works(runtime, agents
     listing = tmp_path / "points"
     reader = agents("C++")
     reader.call("create", name="s", kind="stream", capacity=65536)
-    reader.call("open_consumer", h="c", name="s", group="g")
-    for work in (lambda v: work_of_a_producer(v, []), lambda v: work_of_a_consumer(v, [], 30), work_of_bytes):
+    reader.call("open_producer", h="p", name="s")
+    for number in range(30):
+        reader.call("send", h="p", data=b"%06d" % number)
+    for work in (lambda v: work_of_a_consumer(v, [], 30), work_of_bytes):
         victim = Victim(listing=listing)
         work(victim)
+        victim.end()
+    reader.call("remove", name="s", force=True)
+    reader.call("create", name="s", kind="stream", capacity=8192)
+    reader.call("open_consumer", h="c", name="s", group="g")
+    with Reading(reader, "c"):
+        victim = Victim(listing=listing)
+        work_of_a_producer(victim, [])
         victim.end()
     passed = set(listing.read_text().split())
     listing.unlink()
     assert set(CLIENT_POINTS) <= passed, f"never passed: {sorted(set(CLIENT_POINTS) - passed)}"
 
 
-def work_of_a_broker(agents) -> None:
+def work_of_a_broker(agents, directory) -> None:
     """Everything that makes the broker change something."""
     a, b = agents("C++"), agents("C++", connect=False)
     a.call("create", name="s", kind="stream", capacity=8192)
@@ -267,8 +298,21 @@ def work_of_a_broker(agents) -> None:
     assert d.call("receive", h="d", timeout_ms=ENOUGH)["data"] == b"two"
     d.call("close", h="q")
     d.call("close", h="d")
+    d.call("open_producer", h="r", name="s")
+    d.call("loan", h="r", v="open", data=b"never seen")
+    d.kill()
+    e = agents("C++")
+    e.call("open_consumer", h="c", name="s", group="g")
+    drain(e, "c")
+    e.call("call", method="Gc", parameters={"apply": True})  # the lanes that nobody has any more
+    e.call("close", h="c")
+    e.call("open_producer", h="p", name="s")
+    e.call("call", method="Remove", parameters={"name": "s", "group": "g"})
+    e.call("create", name="f", kind="bytes", size=4096, backing="file", directory=str(directory))
+    e.call("remove", name="f")
     a.call("remove", name="b", force=True)
     a.call("close", h="p")
+    e.call("close", h="p")
     a.call("create", name="s", kind="stream", capacity=8192)
     a.call("remove", name="s", force=True)
 
@@ -278,7 +322,7 @@ def work_of_a_broker(agents) -> None:
 def test_the_broker_killed_at(runtime, agents, point, passage):
     broker = start_broker(runtime.socket, environment={"ATOLL_KILL_AT": f"{point}:{passage}"})
     try:
-        work_of_a_broker(agents)
+        work_of_a_broker(agents, runtime.directory)
         nothing_is_left(runtime, agents)
     finally:
         stop_broker(broker)
@@ -287,11 +331,11 @@ def test_the_broker_killed_at(runtime, agents, point, passage):
 def test_every_point_of_the_broker_is_passed(runtime, agents, tmp_path):
     listing = tmp_path / "points"
     broker = start_broker(runtime.socket, environment={"ATOLL_KILL_LIST": str(listing)})
-    work_of_a_broker(agents)
+    work_of_a_broker(agents, runtime.directory)
     stop_broker(broker)
     # A second life passes the points of recovery.
     broker = start_broker(runtime.socket, environment={"ATOLL_KILL_LIST": str(listing)})
-    work_of_a_broker(agents)
+    work_of_a_broker(agents, runtime.directory)
     stop_broker(broker)
     passed = set(listing.read_text().split())
     listing.unlink()
