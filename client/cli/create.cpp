@@ -12,7 +12,7 @@
 namespace atoll_ipc::cli {
 namespace {
 
-struct Options {
+struct CreateOptions {
   std::string name;
   std::string kind = "stream";
   std::optional<std::uint64_t> capacity, size, put_size;
@@ -28,8 +28,8 @@ Result<void> refuse(bool given, const char* option, const char* why) {
   return fail(Errc::invalid_argument, std::string(option) + " " + why, {}, 0, "leave it out, or choose another --kind (see `atoll create --help`)");
 }
 
-// Options of one kind given for the other are mistakes.
-Result<void> check(const Options& options) {
+// CreateOptions of one kind given for the other are mistakes.
+Result<void> check(const CreateOptions& options) {
   Result<void> good{};
   if (options.kind == "stream") {
     good = refuse(options.size.has_value(), "--size", "is for kind bytes; a stream has --capacity");
@@ -50,7 +50,7 @@ Result<void> check(const Options& options) {
 
 // What both kinds have.
 template <class KindOptions>
-Result<KindOptions> common_options(const Options& options) {
+Result<KindOptions> common_options(const CreateOptions& options) {
   KindOptions result;
   result.backing = !options.directory.empty()      ? Backing::file
                    : options.backing == "memfd" ? Backing::memfd
@@ -64,7 +64,7 @@ Result<KindOptions> common_options(const Options& options) {
   return result;
 }
 
-Result<bool> create(Client& client, const Options& options) {
+Result<bool> create(Client& client, const CreateOptions& options) {
   if (options.kind == "bytes") {
     auto bytes = common_options<BytesOptions>(options);
     if (!bytes) return tl::unexpected(bytes.error());
@@ -81,7 +81,7 @@ Result<bool> create(Client& client, const Options& options) {
   return client.create(options.name, *stream);
 }
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_create(const Context& context, const CreateOptions& options) {
   if (const auto good = check(options); !good) return tl::unexpected(good.error());
   const TimeLimit limit(context);
   auto client = connect(context, limit);
@@ -98,7 +98,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_create(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CreateOptions>();
   CLI::App& command = add_command(app, context, "create",
                                   "Create a segment. One that exists with the same options is left as it is; with other options it is an "
                                   "error that names both.",
@@ -130,7 +130,7 @@ void add_create(CLI::App& app, Context& context) {
       ->type_name("USER:RIGHTS")
       ->expected(1)
       ->take_all();
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_create(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

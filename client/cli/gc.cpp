@@ -13,12 +13,12 @@
 namespace atoll_ipc::cli {
 namespace {
 
-struct Options {
+struct GcOptions {
   bool apply = false;
   bool bytes = false;
 };
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_gc(const Context& context, const GcOptions& options) {
   const TimeLimit limit(context);
   std::optional<Client> client;
   if (options.apply) {
@@ -67,7 +67,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_gc(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GcOptions>();
   CLI::App& command = add_command(app, context, "gc",
                                   "Tell what is left over and nobody needs, or remove it. Without --apply it only looks and starts no broker. Exit "
                                   "status 0: nothing to clean up, or all of it was removed; 1: there is something to clean up.",
@@ -76,7 +76,7 @@ void add_gc(CLI::App& app, Context& context) {
                                   "atoll gc --json | jq '.findings[] | select(.action == \"remove\")'\n");
   command.add_flag("--apply", options->apply, "remove what was found");
   command.add_flag("--bytes", options->bytes, "sizes in bytes, not for people");
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_gc(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

@@ -12,7 +12,7 @@
 namespace atoll_ipc::cli {
 namespace {
 
-struct Options {
+struct LsOptions {
   std::string prefix;
   bool bytes = false;
 };
@@ -35,7 +35,7 @@ Result<std::vector<Json>> segments(const Context& context, const std::string& pr
   return found;
 }
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_ls(const Context& context, const LsOptions& options) {
   const auto found = segments(context, options.prefix);
   if (!found) return tl::unexpected(found.error());
   if (context.json) {
@@ -74,7 +74,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_ls(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LsOptions>();
   CLI::App& command = add_command(app, context, "ls",
                                   "List the segments. Only looks: starts no broker. Without one it lists what the last broker left, in state "
                                   "offline.",
@@ -83,7 +83,7 @@ void add_ls(CLI::App& app, Context& context) {
                                   "atoll ls --json | jq -r '.[].name'\n");
   command.add_option("PREFIX", options->prefix, "only names that begin with this")->type_name("");
   command.add_flag("--bytes", options->bytes, "sizes in bytes, not for people");
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_ls(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t kBatch = 64;
 
-struct Options {
+struct RecvOptions {
   std::string name;
   std::string group = "default";
   std::optional<std::uint64_t> count;
@@ -39,7 +39,7 @@ Result<void> write_and_acknowledge(std::vector<View>& views, RecordForm form) {
   return {};
 }
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_recv(const Context& context, const RecvOptions& options) {
   const TimeLimit limit(context);
   auto client = connect(context, limit);
   if (!client) return tl::unexpected(client.error());
@@ -99,7 +99,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_recv(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RecvOptions>();
   CLI::App& command = add_command(
       app, context, "recv",
       "Take records from a stream. As a consumer of a group: each record goes to one of the group's consumers, every group gets all. Waits for "
@@ -118,7 +118,7 @@ void add_recv(CLI::App& app, Context& context) {
   command.add_flag("--ephemeral", options->ephemeral, "a new group ends with its last consumer");
   command.add_flag("--raw", options->raw, "write the bytes only: no newline after each record, nothing escaped");
   command.add_flag("--wait", options->wait, "wait for the stream to appear");
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_recv(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

@@ -9,13 +9,13 @@
 namespace atoll_ipc::cli {
 namespace {
 
-struct Options {
+struct RmOptions {
   std::vector<std::string> names;
   std::string group;
   bool force = false;
 };
 
-Result<void> remove(Client& client, const std::string& name, const Options& options) {
+Result<void> remove(Client& client, const std::string& name, const RmOptions& options) {
   Json parameters = {{"name", name}, {"force", options.force}};
   if (!options.group.empty()) parameters["group"] = options.group;
   const auto reply = call(client, "Remove", parameters);
@@ -26,7 +26,7 @@ Result<void> remove(Client& client, const std::string& name, const Options& opti
               "let them finish (`atoll show " + name + "` tells who), or remove it all the same with --force");
 }
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_rm(const Context& context, const RmOptions& options) {
   const TimeLimit limit(context);
   auto client = connect(context, limit);
   if (!client) return tl::unexpected(client.error());
@@ -52,7 +52,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_rm(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RmOptions>();
   CLI::App& command = add_command(app, context, "rm",
                                   "Remove segments, or one group of a stream. What is in use is removed only with --force; those who use it keep "
                                   "their memory and are told.",
@@ -62,7 +62,7 @@ void add_rm(CLI::App& app, Context& context) {
   command.add_option("NAME", options->names, "of the segment; several are possible")->required()->type_name("")->expected(1, 100000);
   command.add_option("--group,-g", options->group, "remove this group of the stream instead")->type_name("GROUP");
   command.add_flag("--force", options->force, "also if somebody uses it");
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_rm(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

@@ -16,7 +16,7 @@
 namespace atoll_ipc::cli {
 namespace {
 
-struct Options {
+struct SendOptions {
   std::string name;
   bool lines = false;
   std::string file;
@@ -29,7 +29,7 @@ struct Options {
 
 class Sender {
  public:
-  Sender(Producer producer, const Options& options, const TimeLimit& limit, std::optional<std::uint64_t> input_size)
+  Sender(Producer producer, const SendOptions& options, const TimeLimit& limit, std::optional<std::uint64_t> input_size)
       : producer_(std::move(producer)), options_(options), limit_(limit), input_size_(input_size), progress_(true), refused_before_(refused()) {}
 
   // Everything in `records`, in order. They must stay in place until it returns.
@@ -108,7 +108,7 @@ class Sender {
   }
 
   Producer producer_;
-  const Options& options_;
+  const SendOptions& options_;
   const TimeLimit& limit_;
   std::optional<std::uint64_t> input_size_;
   Progress progress_;
@@ -157,7 +157,7 @@ Result<void> send_input(Sender& sender, Input& input, bool lines) {
   return sender.send(record);
 }
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_send(const Context& context, const SendOptions& options) {
   const TimeLimit limit(context);
   std::optional<Input> input;
   if (options.texts.empty()) {
@@ -190,7 +190,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_send(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SendOptions>();
   CLI::App& command = add_command(app, context, "send",
                                   "Send records to a stream. Without --lines, --file or --text, all of standard input is one record.",
                                   "printf 'one\\ntwo\\nthree\\n' | atoll send prices --lines\n"
@@ -214,7 +214,7 @@ void add_send(CLI::App& app, Context& context) {
   command.add_flag("--finish", options->finish, "then say that nothing more will come: readers end when all is read");
   command.add_flag("--count", options->count, "print how many records were sent");
   command.add_flag("--wait", options->wait, "wait for the stream to appear");
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_send(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

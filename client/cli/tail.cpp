@@ -11,7 +11,7 @@
 namespace atoll_ipc::cli {
 namespace {
 
-struct Options {
+struct TailOptions {
   std::string name;
   StartOption from{Start::earliest, 0};
   std::optional<std::uint64_t> count;
@@ -29,7 +29,7 @@ Result<View> next_record(Observer& observer, bool wait, const TimeLimit& limit) 
   return wait_for(limit, [&](Deadline deadline) { return observer.receive(deadline); });
 }
 
-Result<int> run(const Context& context, const Options& options) {
+Result<int> run_tail(const Context& context, const TailOptions& options) {
   const TimeLimit limit(context);
   auto client = connect(context, limit);
   if (!client) return tl::unexpected(client.error());
@@ -77,7 +77,7 @@ Result<int> run(const Context& context, const Options& options) {
 }  // namespace
 
 void add_tail(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TailOptions>();
   CLI::App& command = add_command(
       app, context, "tail",
       "Look at a stream's records. As an observer: takes nothing away and holds nothing back. Prints what is there and ends; with --count "
@@ -92,7 +92,7 @@ void add_tail(CLI::App& app, Context& context) {
   command.add_flag("--follow,-f", options->follow, "go on until the stream ends or Ctrl-C");
   command.add_flag("--raw", options->raw, "write the bytes only: no newline after each record, nothing escaped");
   command.add_flag("--wait", options->wait, "wait for the stream to appear");
-  command.callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
+  command.callback([&context, options] { context.run = [&context, options] { return run_tail(context, *options); }; });
 }
 
 }  // namespace atoll_ipc::cli

@@ -10,6 +10,7 @@
 #include "atoll/protocol/fence.hpp"
 #include "atoll/protocol/kill_point.hpp"
 #include "atoll/protocol/repair.hpp"
+#include "copy_bytes.hpp"
 #include "shared_lock.hpp"
 
 namespace atoll_ipc {
@@ -82,7 +83,7 @@ Result<void> BytesEngine::check_range(std::uint64_t offset, std::uint64_t length
 
 Result<void> BytesEngine::read_at(std::uint64_t offset, std::span<std::byte> into) const {
   if (auto inside = check_range(offset, into.size(), "a read"); !inside) return inside;
-  std::memcpy(into.data(), mapping_.data() + protocol::kPageSize + offset, into.size());
+  copy_bytes(into.data(), mapping_.data() + protocol::kPageSize + offset, into.size());
   return {};
 }
 
@@ -90,7 +91,7 @@ Result<void> BytesEngine::write_at(std::uint64_t offset, std::span<const std::by
   if (auto inside = check_range(offset, data.size(), "a write"); !inside) return inside;
   if (mode_ == MapMode::read)
     return fail(Errc::not_permitted, "'" + attached_.manifest.name + "' was opened for reading", attached_.manifest.name, 0, "open it for writing");
-  std::memcpy(mapping_.data() + protocol::kPageSize + offset, data.data(), data.size());
+  copy_bytes(mapping_.data() + protocol::kPageSize + offset, data.data(), data.size());
   return {};
 }
 
@@ -122,7 +123,7 @@ Result<void> BytesEngine::put(std::span<const std::byte> data, Deadline deadline
     SharedLock lock(session, header.lock, attached_.manifest.generation);
     const Errc taken = lock.take(deadline, interruptible_, [&] { static_cast<void>(protocol::repair_bytes(header, size_, put_size_, staging_)); });
     if (taken != Errc::ok) return fail(taken, "another put holds the lock of '" + name + "'", name);
-    std::memcpy(mapping_.data() + staging_, data.data(), length);
+    copy_bytes(mapping_.data() + staging_, data.data(), length);
     ATOLL_KILL_POINT("put.staged");
     protocol::Redo& redo = header.redo;
     const std::uint64_t version = header.version.load_relaxed() + 1;
@@ -136,7 +137,7 @@ Result<void> BytesEngine::put(std::span<const std::byte> data, Deadline deadline
     header.change.store_relaxed(change + 1);
     protocol::release_fence();
     ATOLL_KILL_POINT("put.odd");
-    std::memcpy(mapping_.data() + protocol::kPageSize, data.data(), length);
+    copy_bytes(mapping_.data() + protocol::kPageSize, data.data(), length);
     ATOLL_KILL_POINT("put.copied");
     header.length.store_relaxed(length);
     header.version.store_relaxed(version);
@@ -166,7 +167,7 @@ Result<BytesEngine::Got> BytesEngine::get(std::span<std::byte> into, std::uint64
       Got got{header.length.load_relaxed(), header.version.load_relaxed()};
       const bool fits = got.length <= into.size();
       const bool sane = got.length <= size_;
-      if (got.version > after && fits && sane) std::memcpy(into.data(), content, static_cast<std::size_t>(got.length));
+      if (got.version > after && fits && sane) copy_bytes(into.data(), content, static_cast<std::size_t>(got.length));
       protocol::acquire_fence();
       if (header.change.load_relaxed() == change) {
         if (!sane) return fail(Errc::bad_header, "'" + name + "' says its content has " + std::to_string(got.length) + " bytes, more than its size", name, got.length);

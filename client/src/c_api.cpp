@@ -10,6 +10,7 @@
 
 #include "atoll/atoll.hpp"
 #include "bytes_engine.hpp"
+#include "copy_bytes.hpp"
 #include "producer_engine.hpp"
 #include "reader_engine.hpp"
 #include "session.hpp"
@@ -54,7 +55,7 @@ void copy_text(char* to, std::size_t size, std::string_view text) {
   std::size_t n = std::min(text.size(), size - 1);
   // Not in the middle of a UTF-8 sequence.
   while (n < text.size() && n > 0 && (static_cast<unsigned char>(text[n]) & 0xc0) == 0x80) --n;
-  std::memcpy(to, text.data(), n);
+  atoll_ipc::copy_bytes(to, text.data(), n);
   to[n] = '\0';
 }
 

@@ -17,6 +17,7 @@
 #include "atoll/protocol/segment_header.hpp"
 #include "attached.hpp"
 #include "bell_ringer.hpp"
+#include "copy_bytes.hpp"
 #include "notifier.hpp"
 
 namespace atoll_ipc {
@@ -46,7 +47,7 @@ class ProducerEngine {
     }
     begin(place, length, content, false);
     ATOLL_KILL_POINT("send.begun");
-    std::memcpy(payload(place.at), data, length);
+    copy_bytes(payload(place.at), data, length);
     ATOLL_KILL_POINT("send.written");
     // SYNC commit: pairs with look_at(). Producer dies before: the broker drops it. After: delivered.
     record(place.at)->commit.store_release(protocol::commit_word(protocol::RecordState::committed, place.at, geometry_.capacity_log2));
