@@ -137,12 +137,17 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const Options& options) {
   const std::string shm_parent = "/dev/shm/atoll-" + std::to_string(::geteuid());
   const std::string id = directory_id(runtime.path);
   runtime.shm_path = shm_parent + "/" + id;
-  auto above = make_directory(shm_parent);
-  if (!above) return fail(above.error());
-  runtime.shm_parent = std::move(*above);
-  auto shm = make_directory_at(runtime.shm_parent.get(), id, shm_parent);
-  if (!shm) return fail(shm.error());
-  runtime.shm = std::move(*shm);
+  // Another broker of this user may end meanwhile and remove the directory above, empty as it finds it.
+  for (int attempt = 1;; ++attempt) {
+    auto above = make_directory(shm_parent);
+    auto shm = above ? make_directory_at(above->get(), id, shm_parent) : fail(above.error());
+    if (shm) {
+      runtime.shm_parent = std::move(*above);
+      runtime.shm = std::move(*shm);
+      break;
+    }
+    if (attempt == 10) return fail(shm.error());
+  }
   if (auto written = replace_file_at(runtime.shm.get(), "runtime", runtime.path + "\n", false, runtime.shm_path + "/runtime"); !written)
     return fail(written.error());
 

@@ -47,8 +47,8 @@ SESSION = [
     ("atoll rm prices", ""),
     # What gc finds may belong to other brokers of this user whose directories are gone (tests run beside
     # each other), so only the form is fixed: all of it is `remove`, none of it is this broker's.
-    ("atoll gc", re.compile(r"(nothing to clean up\n)?|ACTION .*\n(remove .*\n)+would remove .*\n")),
-    ("atoll gc --apply", re.compile(r"nothing to clean up\n|ACTION .*\n(remove .*\n)+removed .*\n")),
+    ("atoll gc", re.compile(r"(nothing to clean up\n)?|ACTION .*\n(keep .*\n)+nothing to clean up\n|ACTION .*\n((remove|keep) .*\n)+would remove .*\n")),
+    ("atoll gc --apply", re.compile(r"nothing to clean up\n|ACTION .*\n(keep .*\n)+nothing to clean up\n|ACTION .*\n((remove|keep) .*\n)+removed .*\n")),
 ]
 
 

@@ -17,6 +17,8 @@ import uuid
 
 import pytest
 
+from .leftovers import broker_folders
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ATOLL_BUILD", ROOT / "build"))
 ATOLLD = os.environ.get("ATOLLD", str(BUILD / "bin/atolld"))
@@ -100,14 +102,7 @@ class Runtime:
             assert wait_for_end(pid, 10)
 
     def shared_memory(self) -> list[pathlib.Path]:
-        found = []
-        for folder in pathlib.Path("/dev/shm").glob("atoll-*/*"):
-            try:
-                if (folder / "runtime").read_text().strip("\0\n") == str(self.directory):
-                    found.append(folder)
-            except OSError:
-                continue
-        return found
+        return [folder for folder, runtime in broker_folders() if runtime == str(self.directory)]
 
     def segments(self) -> list[pathlib.Path]:
         """The folders of segments in shared memory."""

@@ -10,6 +10,7 @@ import pathlib
 import select
 import signal
 import time
+from collections.abc import Iterator
 
 SHM = pathlib.Path("/dev/shm")
 
@@ -66,17 +67,23 @@ def end_processes(mark: str) -> None:
         wait_for_end(list(found), 5)
 
 
-def shared_memory(directory: pathlib.Path) -> list[str]:
-    """The folders under /dev/shm of brokers whose runtime directory lies in `directory`."""
-    found = []
-    for folder in SHM.glob("atoll-*/*"):
+def broker_folders() -> Iterator[tuple[pathlib.Path, str]]:
+    """Every broker's folder under /dev/shm, with its runtime directory. Other brokers end, and remove theirs, meanwhile."""
+    for parent in SHM.glob("atoll-*"):
         try:
-            runtime = (folder / "runtime").read_text().strip("\0\n")
+            names = os.listdir(parent)
         except OSError:
             continue
-        if runtime == str(directory) or runtime.startswith(f"{directory}/"):
-            found.append(str(folder))
-    return found
+        for folder in (parent / name for name in names):
+            try:
+                yield folder, (folder / "runtime").read_text().strip("\0\n")
+            except OSError:
+                continue
+
+
+def shared_memory(directory: pathlib.Path) -> list[str]:
+    """The folders under /dev/shm of brokers whose runtime directory lies in `directory`."""
+    return [str(folder) for folder, runtime in broker_folders() if runtime == str(directory) or runtime.startswith(f"{directory}/")]
 
 
 def files(directory: pathlib.Path) -> list[str]:
