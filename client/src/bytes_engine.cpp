@@ -133,8 +133,8 @@ Result<void> BytesEngine::put(std::span<const std::byte> data, Deadline deadline
     // Dies before: the old content stays. After: the broker completes the new one.
     redo.count.store_release(2);
     ATOLL_KILL_POINT("put.valid");
-    const std::uint64_t change = header.change.load_relaxed();
-    header.change.store_relaxed(change + 1);
+    const std::uint64_t changing = header.change.load_relaxed() | 1;  // odd, whatever somebody left there
+    header.change.store_relaxed(changing);
     protocol::release_fence();
     ATOLL_KILL_POINT("put.odd");
     copy_bytes(mapping_.data() + protocol::kPageSize, data.data(), length);
@@ -144,7 +144,7 @@ Result<void> BytesEngine::put(std::span<const std::byte> data, Deadline deadline
     ATOLL_KILL_POINT("put.counted");
     redo.count.store_release(0);
     ATOLL_KILL_POINT("put.redo_done");
-    header.change.store_release(change + 2);
+    header.change.store_release(changing + 1);
     ATOLL_KILL_POINT("put.even");
   }
   ring(bell_->data, session.bells(), !registered_for_membarrier(*process_));

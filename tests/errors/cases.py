@@ -166,6 +166,15 @@ def too_little_memory(scene):
     scene.agent.call("create", name="b", kind="bytes", size=2**42)
 
 
+@case("a full /dev/shm", "no_space", root=True)
+def full_shm(scene):
+    # A broker whose /dev/shm has 4 MiB, of which something else takes most.
+    scene.brokers.append(start_broker(scene.runtime.socket, prefix=["unshare", "--mount", "bash", "-c", """
+        mount --make-rprivate / && mount -t tmpfs -o size=4m tmpfs /dev/shm && head -c 2816K /dev/zero > /dev/shm/full && exec "$@"
+        """, "bash"]))
+    scene.stream(capacity=2**20)
+
+
 @case("more memory than a user may have", "limit_reached")
 def memory_limit(scene):
     scene.broker("--max-bytes", "1000000")
@@ -411,6 +420,30 @@ def truncated_lane(scene):
     with_lane(scene)
     os.truncate(scene.file("lane"), HEADER + 100)
     scene.agent.call("open_consumer", h="c", name="s")
+
+
+def restarted_with_manifest(scene, change: Callable[[pathlib.Path], None]) -> None:
+    """The broker is killed, a manifest changed, and the next broker finds it so."""
+    with_lane(scene)
+    scene.start("C++").call("create", name="other", kind="stream", capacity=4096)
+    scene.runtime.kill_broker()
+    change(scene.runtime.directory / "segments/s.json")
+    scene.start(scene.language).call("open_consumer", h="c", name="s")
+
+
+@case("a manifest cut short", "bad_manifest")
+def truncated_manifest(scene):
+    restarted_with_manifest(scene, lambda path: os.truncate(path, path.stat().st_size // 2))
+
+
+@case("a manifest with another lane's size", "bad_manifest")
+def forged_manifest(scene):
+    restarted_with_manifest(scene, lambda path: path.write_text(path.read_text().replace('"capacity": 65536', '"capacity": 1048576')))
+
+
+@case("a manifest of a newer version", "wrong_version")
+def newer_manifest(scene):
+    restarted_with_manifest(scene, lambda path: path.write_text(path.read_text().replace('"min_reader_version": 1', '"min_reader_version": 99')))
 
 
 @case("a header page cut short", "truncated_file")
