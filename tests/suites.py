@@ -28,9 +28,9 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def pytest(*words: str) -> Callable[[], list[list[str]]]:
+def pytest(*words: str, before: tuple[str, ...] = ()) -> Callable[[], list[list[str]]]:
     options = ["-q", "-rs", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
-    return lambda: [[PYTHON, "-m", "pytest", *options, *(str(ROOT / w) if (ROOT / w).exists() else w for w in words)]]
+    return lambda: [[*before, PYTHON, "-m", "pytest", *options, *(str(ROOT / w) if (ROOT / w).exists() else w for w in words)]]
 
 
 def programs(build: str, *before: str) -> Callable[[], list[list[str]]]:
@@ -75,4 +75,7 @@ SUITES = [
           environment={"ASAN_OPTIONS": "detect_stack_use_after_return=1"}),
     Suite("units, thread", programs("build-thread", *NO_ADDRESS_RANDOMISATION), "catch", needs=("tests/unit",), builds=("thread",),
           build="build-thread", quick=False, environment={"TSAN_OPTIONS": "halt_on_error=1"}),
+    Suite("conformance, thread", pytest("tests/conformance", "-k", "not Python and not Node", before=NO_ADDRESS_RANDOMISATION),
+          "pytest", builds=("thread", "python", "node"), build="build-thread", quick=False, needs=("tests/conformance/",),
+          environment={"TSAN_OPTIONS": "halt_on_error=1"}),
 ]

@@ -156,6 +156,7 @@ Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadli
   Errc code = fill(out, max, count);
   if (count > 0 || code != Errc::ok) [[likely]]
     return answer(code, count);
+  let_producers_get_ahead();
   Clock clock(deadline);
   Session& session = *attached_.session;
   bool woken_by_end = false;
