@@ -48,7 +48,9 @@ def in_tree(path: str) -> str:
 
 NO_ADDRESS_RANDOMISATION = ("setarch", "-R")  # ThreadSanitizer of GCC 12 needs its addresses where it expects them
 
+# Two or more run at once, in this order: the longest first.
 SUITES = [
+    Suite("crash", pytest("tests/crash"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=600),
     Suite("errors generated", script("python", in_tree("protocol/generate_errors.py"), "--check"), "one", builds=()),
     Suite("tree", pytest("tests/tree"), "pytest", builds=()),
     Suite("models", script(in_tree("protocol/model/run")), "plain", needs=("protocol/model/run",), builds=(), limit=600),
@@ -66,7 +68,6 @@ SUITES = [
     Suite("python", pytest("bindings/python/tests"), "pytest", builds=("cpp", "python"), needs=("bindings/python/tests/",)),
     Suite("node", script("npm", "--prefix", in_tree("bindings/node"), "test"), "node", builds=("cpp", "node"), needs=("bindings/node/test/",)),
     Suite("node types", script("npm", "--prefix", in_tree("bindings/node"), "run", "types"), "one", builds=(), needs=("bindings/node/test/types/",)),
-    Suite("crash", pytest("tests/crash"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=600),
     Suite("restart", pytest("tests/restart"), "pytest", builds=("cpp", "python", "node"), needs=("tests/restart/",)),
     Suite("units, address", programs("build-address"), "catch", needs=("tests/unit",), builds=("address",), build="build-address", quick=False,
           environment={"ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1", "UBSAN_OPTIONS": "print_stacktrace=1"}),
