@@ -53,6 +53,7 @@ def main():
     with atoll.connect() as client:
         client.create("flights", capacity=1 << 20)
         client.create("delays", capacity=1 << 16)
+        client.open_consumer("flights", group="consumer").close()  # the group is there from now on: send waits for it
         with client.open_producer("flights") as producer, client.open_consumer("delays", group="producer") as answers:
             event(total=len(flights), sent=0)
             began = time.perf_counter()

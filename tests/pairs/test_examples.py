@@ -1,4 +1,5 @@
 """What README.md shows is what examples/ has, and it runs."""
+import json
 import os
 import pathlib
 import re
@@ -28,6 +29,21 @@ def test_the_first_example_adds_up_a_thousand_prices(runtime):
     assert consumer.communicate(timeout=60)[0] == f"{sum(100 + i for i in range(1000))}\n"
     assert (producer.wait(60), consumer.returncode) == (0, 0)
     producer.stdout.close()
+
+
+def test_flights_lose_nothing_when_the_consumer_comes_long_after_the_producer(runtime, tmp_path):
+    flights = tmp_path / "flights.json"
+    flights.write_text(json.dumps([{"delay": i % 200 - 20, "distance": i % 3000, "time": i % 2400 / 100} for i in range(60_000)]))
+    producer = subprocess.Popen([str(PYTHON), str(ROOT / "examples/flights/producer.py"), str(flights), "--events"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in producer.stderr:
+        if json.loads(line).get("sent") == 20_000:
+            break  # the ring is nearly full, and nobody reads yet
+    consumer = run("flights/consumer.mjs")
+    out, _ = producer.communicate(timeout=60)
+    assert out.endswith("the tables agree\n") and producer.returncode == 0
+    assert consumer.wait(60) == 0
+    consumer.stdout.close()
 
 
 def test_a_web_server_asks_two_models(runtime):
