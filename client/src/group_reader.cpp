@@ -121,15 +121,15 @@ bool GroupReader::others_hold() {
   return false;
 }
 
-GroupReader::Run GroupReader::walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, std::uint64_t* ends) const noexcept {
+GroupReader::Run GroupReader::walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, Item* items) const noexcept {
   Run run{position, sequence, sequence, 0, false};
   for (unsigned skips = 0; run.count < limit && skips < kMostSkips;) {
     const Place place = protocol::look_at(lane.ring, geometry_, run.end);
     if (place.found == Found::committed) {
       run.next_sequence = protocol::whole_sequence(place.sequence, run.next_sequence);
       if (run.count == 0) run.first_sequence = run.next_sequence;
+      items[run.count] = {run.end, run.end + place.span, run.next_sequence, place.length, place.flags, place.extension_length};
       run.end += place.span;
-      if (ends != nullptr) ends[run.count] = run.end;
       ++run.count;
       ++run.next_sequence;
     } else if (place.found == Found::aborted || place.found == Found::padding) {
@@ -144,22 +144,26 @@ GroupReader::Run GroupReader::walk(const Lane& lane, std::uint64_t position, std
   return run;
 }
 
-GroupReader::Batch& GroupReader::new_batch(Lane& lane) {
-  std::unique_ptr<Batch> batch = spare_ ? std::move(spare_) : std::make_unique<Batch>();
-  const std::uint64_t serial = next_serial_++;
-  batch->serial = serial;
-  batch->mapping = lane.mapping;
-  batch->lane = lane.number;
-  batch->ring = lane.ring;
-  batch->claim = -1;
-  batch->deliveries = 1;
-  batch->given = 0;
-  batch->released = batch->acked = batch->rejected = batch->done = 0;
-  batch->redelivered_below = 0;
-  batch->finished = false;
-  batch->copies.clear();
-  batches_.push_back(std::move(batch));
-  return *batches_.back();
+GroupReader::Batch& GroupReader::spare_batch() {
+  if (!spare_) spare_ = std::make_unique<Batch>();
+  return *spare_;
+}
+
+GroupReader::Batch& GroupReader::keep(Lane& lane) {
+  Batch& batch = spare_batch();
+  batch.serial = next_serial_++;
+  batch.mapping = lane.mapping;
+  batch.lane = lane.number;
+  batch.ring = lane.ring;
+  batch.claim = -1;
+  batch.deliveries = 1;
+  batch.given = 0;
+  batch.released = batch.acked = batch.rejected = batch.done = 0;
+  batch.redelivered_below = 0;
+  batch.finished = false;
+  batch.copies.clear();
+  batches_.push_back(std::move(spare_));
+  return batch;
 }
 
 // An overwrite stream whose producer has gone on: to the earliest boundary, counting what is missed.
@@ -214,8 +218,7 @@ Errc GroupReader::claim_exclusive(Batch*& out) {
     if (lane.damaged) continue;
     if (copies_ && !catch_up(lane, lane.position, lane.sequence, nullptr)) return impossible(lane, lane.position);
     if (!possible(lane, place_of(lane).cursor.load_relaxed(), lane.position)) return impossible(lane, lane.position);
-    std::array<std::uint64_t, protocol::kClaimRecords> ends;
-    const Run run = walk(lane, lane.position, lane.sequence, most(), ends.data());
+    const Run run = walk(lane, lane.position, lane.sequence, most(), spare_batch().items.data());
     if (run.end == lane.position) {
       if (run.damaged && !copies_)
         if (const Errc code = damaged(lane, run.end); code != Errc::ok) return code;
@@ -239,13 +242,11 @@ Errc GroupReader::claim_exclusive(Batch*& out) {
       }
       return claim(out);
     }
-    Batch& batch = new_batch(lane);
-    batch.count = run.count;
-    batch.begin = batch.position = begin;
+    Batch& batch = keep(lane);
+    batch.count = batch.known = run.count;
+    batch.begin = begin;
     batch.end = run.end;
-    batch.sequence = run.first_sequence;
     batch.redelivered_below = lane.redelivered_below;
-    batch.ends = ends;
     turn_ = (turn_ + i + 1) % lanes_.size();
     out = &batch;
     return Errc::ok;
@@ -288,7 +289,7 @@ Errc GroupReader::claim_shared(Batch*& out) {
     std::uint64_t sequence = place.next_sequence.load_relaxed();
     if (copies_ && !catch_up(lane, next, sequence, &redo)) return impossible(lane, next);
     if (!possible(lane, place.cursor.load_relaxed(), next)) return impossible(lane, next);
-    const Run run = walk(lane, next, sequence, most(), nullptr);
+    const Run run = walk(lane, next, sequence, most(), spare_batch().items.data());
     if (run.end == next) {
       if (run.damaged && !copies_)
         if (const Errc code = damaged(lane, next); code != Errc::ok) return code;
@@ -321,13 +322,12 @@ Errc GroupReader::claim_shared(Batch*& out) {
     redo.add(&place.next_sequence, run.next_sequence);
     redo.add(&place.next, run.end);
     if (entry >= used) redo.add(&group_->claims_used, entry + 1);
-    Batch& batch = new_batch(lane);
+    Batch& batch = keep(lane);
     redo.apply();
     batch.claim = static_cast<int>(entry);
-    batch.count = run.count;
-    batch.begin = batch.position = next;
+    batch.count = batch.known = run.count;
+    batch.begin = next;
     batch.end = run.end;
-    batch.sequence = run.first_sequence;
     turn_ = (turn_ + i + 1) % lanes_.size();
     out = &batch;
     return Errc::ok;
@@ -375,14 +375,16 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
   redo.add(field(claim, 8), claim_body(lane->number, count, again));
   redo.add(field(claim, 0), me_);
   redo.add(&group_->returned, group_->returned.load_relaxed() - 1);
-  Batch& batch = new_batch(*lane);
+  const Run run = walk(*lane, begin, word_at(claim, 32), count, spare_batch().items.data());
+  Batch& batch = keep(*lane);
   redo.apply();
   batch.claim = static_cast<int>(entry);
   batch.deliveries = static_cast<std::uint16_t>(again);
   batch.count = count;
-  batch.begin = batch.position = begin;
+  batch.begin = begin;
   batch.end = end;
-  batch.sequence = word_at(claim, 32);
+  // Records beyond the claim's end: somebody scribbled there.
+  for (batch.known = run.count; batch.known > 0 && batch.items[batch.known - 1].end > end;) --batch.known;
   batch.done = claim.acked.load_acquire() & batch.all();
   batch.released = batch.acked = batch.done;
   if (again > 1) {
@@ -396,16 +398,9 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
 // The batch's next record into `out`; false if it has none any more.
 bool GroupReader::give(Batch& batch, Raw& out) {
   while (batch.given < batch.count) {
-    const std::uint64_t position = batch.position;
-    const Place place = protocol::look_at(batch.ring, geometry_, position);
-    if (place.found == Found::padding || place.found == Found::aborted) {
-      if (place.found == Found::aborted) batch.sequence = protocol::whole_sequence(place.sequence, batch.sequence) + 1;
-      batch.position += place.span;
-      continue;
-    }
     const unsigned index = batch.given;
     const std::uint64_t bit = 1ull << index;
-    if (place.found != Found::committed || batch.position + place.span > batch.end) {
+    if (index >= batch.known) {
       // An overwrite stream that went on, or a lane that was scribbled on after the claim.
       const std::uint64_t rest = batch.all() & ~(bit - 1);
       Lane* lane = lane_of(batch.lane);
@@ -420,20 +415,18 @@ bool GroupReader::give(Batch& batch, Raw& out) {
       static_cast<void>(settle(batch));
       return false;
     }
-    batch.position += place.span;
-    batch.sequence = protocol::whole_sequence(place.sequence, batch.sequence);
-    const std::uint64_t sequence = batch.sequence++;
+    const Item& item = batch.items[index];
     ++batch.given;
     if ((batch.done & bit) != 0) continue;  // acknowledged by an earlier holder
-    const std::byte* data = batch.ring + (position & (geometry_.capacity - 1)) + protocol::payload_offset(place.extension_length, geometry_.alignment);
+    const std::byte* data = batch.ring + (item.position & (geometry_.capacity - 1)) + protocol::payload_offset(item.extension_length, geometry_.alignment);
     Lane* lane = lane_of(batch.lane);
     if (copies_) {
-      auto copy = std::make_unique<std::byte[]>(place.length + 64);
+      auto copy = std::make_unique<std::byte[]>(item.length + 64);
       std::byte* aligned = reinterpret_cast<std::byte*>(protocol::round_up(reinterpret_cast<std::uintptr_t>(copy.get()), 64));
-      std::memcpy(aligned, data, place.length);
+      std::memcpy(aligned, data, item.length);
       protocol::acquire_fence();
       const auto* header = batch.mapping->as<const protocol::LaneHeader>();
-      if (header->limit.load_relaxed() > position + geometry_.capacity) {
+      if (header->limit.load_relaxed() > item.position + geometry_.capacity) {
         ++lost_;
         if (lane != nullptr) ++lane->lost;
         LanePosition& counters = group_->lanes[batch.lane];
@@ -451,13 +444,13 @@ bool GroupReader::give(Batch& batch, Raw& out) {
       data = aligned;
     }
     out.data = data;
-    out.length = place.length;
-    out.sequence = sequence;
+    out.length = item.length;
+    out.sequence = item.sequence;
     out.lost = 0;
     if (lane != nullptr && lane->lost != 0) out.lost = std::exchange(lane->lost, 0);
     out.lane = static_cast<std::uint16_t>(batch.lane);
-    out.content = protocol::content_of(place.flags);
-    out.deliveries = position < batch.redelivered_below ? 2 : batch.deliveries;
+    out.content = protocol::content_of(item.flags);
+    out.deliveries = item.position < batch.redelivered_below ? 2 : batch.deliveries;
     out.reserved = 0;
     out.token = batch.serial << 6 | index;
     return true;
@@ -486,8 +479,12 @@ Errc GroupReader::fill(Raw* out, std::size_t max, std::size_t& count) {
 Errc GroupReader::find(std::uint64_t token, Batch*& batch, std::uint64_t& bit) noexcept {
   if (foreign()) return Errc::forked;
   const std::uint64_t serial = token >> 6;
-  if (serial < first_serial_ || serial - first_serial_ >= batches_.size()) return Errc::view_released;
-  batch = batches_[static_cast<std::size_t>(serial - first_serial_)].get();
+  if (recent_ != nullptr && recent_->serial == serial) [[likely]] {
+    batch = recent_;
+  } else {
+    if (serial < first_serial_ || serial - first_serial_ >= batches_.size()) return Errc::view_released;
+    batch = recent_ = batches_[static_cast<std::size_t>(serial - first_serial_)].get();
+  }
   bit = 1ull << (token & 63);
   if ((token & 63) >= batch->given) return Errc::view_released;
   return Errc::ok;
@@ -545,9 +542,7 @@ Errc GroupReader::reject(std::uint64_t token) {
 Errc GroupReader::return_one(Batch& batch, unsigned index) {
   Lane* lane = lane_of(batch.lane);
   if (lane == nullptr || lane->mapping != batch.mapping) return Errc::ok;
-  const Run before = walk(*lane, batch.begin, batch.sequence, index, nullptr);
-  const Run record = walk(*lane, before.end, before.next_sequence, 1, nullptr);
-  if (before.count != index || record.count != 1 || record.end > batch.end) return Errc::ok;  // overwritten meanwhile
+  const Item& record = batch.items[index];
   Session& session = *attached_.session;
   SharedLock lock(session, group_->lock, lock_key());
   const Errc taken = lock.take(Deadline::in(std::chrono::seconds(10)), false, [&] { static_cast<void>(protocol::repair_group(*group_)); });
@@ -560,9 +555,9 @@ Errc GroupReader::return_one(Batch& batch, unsigned index) {
   const std::uint64_t bit = 1ull << index;
   Claim& own = group_->claims[entry];
   redo.add(field(own, 8), claim_body(batch.lane, 1, batch.deliveries));
-  redo.add(field(own, 16), before.end);
+  redo.add(field(own, 16), record.position);
   redo.add(field(own, 24), record.end);
-  redo.add(field(own, 32), record.first_sequence);
+  redo.add(field(own, 32), record.sequence);
   redo.add(field(own, 40), 0);
   redo.add(field(own, 0), claim_head(ClaimState::returned, 0, 0));
   redo.add(field(group_->claims[batch.claim], 40), batch.acked | bit);
@@ -600,7 +595,7 @@ Errc GroupReader::settle(Batch& batch) {
       if (lane != nullptr) {
         lane->redelivered_below = std::max(lane->redelivered_below, lane->position);
         const auto index = static_cast<unsigned>(std::countr_zero(batch.rejected & ~batch.acked));
-        lane->position = index == 0 ? batch.begin : batch.ends[index - 1];
+        lane->position = index == 0 ? batch.begin : batch.items[index - 1].end;
         for (const auto& later : batches_)
           if (later->serial > batch.serial && later->lane == batch.lane && later->given == 0) {
             later->finished = true;
@@ -626,7 +621,7 @@ void GroupReader::move_exclusive_cursor(Batch& batch) noexcept {
       place.cursor.store_release(open->end);
       continue;
     }
-    if (in_order > 0) place.cursor.store_release(open->ends[in_order - 1]);
+    if (in_order > 0) place.cursor.store_release(open->items[in_order - 1].end);
     break;
   }
   ATOLL_KILL_POINT("cursor.stored");
@@ -667,6 +662,7 @@ Errc GroupReader::finish_claim(Batch& batch) {
 
 void GroupReader::drop_finished() noexcept {
   while (!batches_.empty() && batches_.front()->finished && batches_.front().get() != current_) {
+    if (recent_ == batches_.front().get()) recent_ = nullptr;
     spare_ = std::move(batches_.front());
     batches_.pop_front();
     ++first_serial_;
@@ -697,25 +693,28 @@ void GroupReader::leave() noexcept {
     const std::uint64_t given_bits = batch.given == 64 ? ~0ull : (1ull << batch.given) - 1;
     const bool given_done = (batch.done & given_bits) == given_bits;
     std::uint64_t more = 1;
+    // Where what was not given begins.
+    const std::uint64_t position = batch.given == 0 ? batch.begin : batch.items[batch.given - 1].end;
+    const std::uint64_t sequence = batch.given < batch.known ? batch.items[batch.given].sequence : 0;
     if (batch.given == 0) {
       redo.add(field(claim, 8), claim_body(batch.lane, batch.count, fresh));
     } else if (batch.given < batch.count && given_done) {
       // What was given is done: the claim becomes the rest, never seen by anybody.
       redo.add(field(claim, 8), claim_body(batch.lane, batch.count - batch.given, fresh));
-      redo.add(field(claim, 16), batch.position);
-      redo.add(field(claim, 32), batch.sequence);
+      redo.add(field(claim, 16), position);
+      redo.add(field(claim, 32), sequence);
       redo.add(field(claim, 40), batch.done >> batch.given);
     } else if (batch.given < batch.count && entry < protocol::kClaims) {
       // Two claims: what was given, marked when it is given again; and the rest, not marked.
       Claim& rest = group_->claims[entry];
       redo.add(field(rest, 8), claim_body(batch.lane, batch.count - batch.given, fresh));
-      redo.add(field(rest, 16), batch.position);
+      redo.add(field(rest, 16), position);
       redo.add(field(rest, 24), batch.end);
-      redo.add(field(rest, 32), batch.sequence);
+      redo.add(field(rest, 32), sequence);
       redo.add(field(rest, 40), batch.done >> batch.given);
       redo.add(field(rest, 0), back);
       redo.add(field(claim, 8), claim_body(batch.lane, batch.given, batch.deliveries));
-      redo.add(field(claim, 24), batch.position);
+      redo.add(field(claim, 24), position);
       if (entry >= used) redo.add(&group_->claims_used, entry + 1);
       more = 2;
     }

@@ -27,6 +27,15 @@ class GroupReader final : public ReaderEngine {
 
  private:
   friend class ReaderEngine;
+  // One record of a batch, as it was found when the batch was claimed; not read again from the lane.
+  struct Item {
+    std::uint64_t position = 0;
+    std::uint64_t end = 0;
+    std::uint64_t sequence = 0;
+    std::uint32_t length = 0;
+    std::uint16_t flags = 0;
+    std::uint8_t extension_length = 0;
+  };
   struct Batch {
     std::uint64_t serial = 0;
     std::shared_ptr<Mapping> mapping;  // of the lane: views stay valid if the lane goes
@@ -35,10 +44,9 @@ class GroupReader final : public ReaderEngine {
     int claim = -1;  // index in the group file; -1 in an exclusive group
     std::uint16_t deliveries = 1;
     unsigned count = 0;              // records
+    unsigned known = 0;              // of them, in `items`; fewer if the lane went on or was scribbled on
     unsigned given = 0;              // of them, to the caller
     std::uint64_t begin = 0;
-    std::uint64_t position = 0;      // of the next one to give
-    std::uint64_t sequence = 0;      // expected there
     std::uint64_t end = 0;
     std::uint64_t released = 0;      // bits by index
     std::uint64_t acked = 0;
@@ -46,7 +54,7 @@ class GroupReader final : public ReaderEngine {
     std::uint64_t done = 0;          // published in the claim
     std::uint64_t redelivered_below = 0;
     bool finished = false;
-    std::array<std::uint64_t, protocol::kClaimRecords> ends{};  // exclusive: position after each
+    std::array<Item, protocol::kClaimRecords> items;
     std::vector<std::unique_ptr<std::byte[]>> copies;           // overwrite streams
     [[nodiscard]] std::uint64_t all() const noexcept { return count == 64 ? ~0ull : (1ull << count) - 1; }
   };
@@ -73,13 +81,15 @@ class GroupReader final : public ReaderEngine {
     unsigned count = 0;
     bool damaged = false;
   };
-  // Walks records from `position`, at most `limit` of them.
-  Run walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, std::uint64_t* ends) const noexcept;
+  // Walks records from `position`, at most `limit` of them, and notes them in `items`.
+  Run walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, Item* items) const noexcept;
   // False: lane and group leave nowhere to go on, which nobody writes.
   bool catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& sequence, RedoWriter* redo);
   [[nodiscard]] bool possible(const Lane& lane, std::uint64_t cursor, std::uint64_t next) const noexcept;
   Errc impossible(Lane& lane, std::uint64_t next);
-  Batch& new_batch(Lane& lane);
+  // A batch for the next records of the lane; it becomes one of batches_ by keep().
+  Batch& spare_batch();
+  Batch& keep(Lane& lane);
   bool give(Batch& batch, Raw& out);
   Errc find(std::uint64_t token, Batch*& batch, std::uint64_t& bit) noexcept;
   Errc settle(Batch& batch);
@@ -102,6 +112,7 @@ class GroupReader final : public ReaderEngine {
   std::uint64_t first_serial_ = 1;
   std::uint64_t next_serial_ = 1;
   Batch* current_ = nullptr;  // has records to give
+  Batch* recent_ = nullptr;   // where find() found something last
   std::unique_ptr<Batch> spare_;
 };
 
