@@ -213,6 +213,8 @@ def choose(arguments: argparse.Namespace) -> list[Suite]:
 
 
 def main() -> int:
+    # A shell starts background jobs with SIGINT ignored, and children inherit that: tests send SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="script/test", description="Builds Atoll and runs its tests.")
     parser.add_argument("--only", metavar="SUITE", action="append", default=[], help="this suite only; may be repeated")
     parser.add_argument("--quick", action="store_true", help="leave out the sanitizers")
