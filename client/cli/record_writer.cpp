@@ -25,17 +25,17 @@ void add_payload(Json& object, std::string_view payload) {
     object["base64"] = base64(payload);
 }
 
-void write_record(Output& out, const View& view, RecordForm form) {
+void write_record(Output& out, const ReceivedRecord& record, RecordForm form) {
   if (form == RecordForm::json) {
-    Json object = {{"sequence", view.sequence()},       {"lane", view.lane()},
-                   {"content", content_name(view.content())}, {"length", view.data().size()},
-                   {"redelivered", view.redelivered()}, {"lost", view.lost()}};
-    add_payload(object, view.text());
+    Json object = {{"sequence", record.sequence},       {"lane", record.lane},
+                   {"content", content_name(record.content)}, {"length", record.payload.size()},
+                   {"redelivered", record.redelivered}, {"lost", record.lost}};
+    add_payload(object, record.payload);
     out.write_json(object, -1);
   } else if (form == RecordForm::raw) {
-    out.write(view.text());
+    out.write(record.payload);
   } else {
-    out.write((out.on_terminal() ? escape_for_terminal(view.text(), true) : std::string(view.text())) + "\n");
+    out.write((out.on_terminal() ? escape_for_terminal(record.payload, true) : std::string(record.payload)) + "\n");
   }
 }
 

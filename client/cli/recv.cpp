@@ -30,13 +30,13 @@ struct RecvOptions {
   bool wait = false;
 };
 
-Result<void> write_and_acknowledge(std::vector<View>& views, RecordForm form) {
-  for (const View& view : views) write_record(output(), view, form);
+Result<void> write_and_acknowledge(Views& views, RecordForm form) {
+  std::uint64_t lost = views.lost();
+  for (const auto& record : views)
+    write_record(output(), {record.text(), record.sequence(), std::exchange(lost, 0), views.lane(), record.content(), views.redelivered()}, form);
   if (auto written = output().flush(); !written) return written;
-  if (auto done = views.back().acknowledge_up_to(); !done) return done;
-  for (View& view : views)
-    if (auto released = view.release(); !released) return released;
-  return {};
+  if (auto done = views.acknowledge(); !done) return done;
+  return views.release();
 }
 
 Result<int> run_recv(const Context& context, const RecvOptions& options) {
@@ -84,12 +84,11 @@ Result<int> run_recv(const Context& context, const RecvOptions& options) {
                                       " records)", std::string(error.segment()), error.detail(), std::string(error.fix()));
       return tl::unexpected(error);
     }
-    for (const View& view : *views) {
-      bytes += view.data().size();
-      lost += view.lost();
-    }
+    for (const auto& record : *views) bytes += record.data().size();
+    lost += views->lost();
+    const std::size_t count = views->size();
     if (const auto done = write_and_acknowledge(*views, form); !done) return tl::unexpected(done.error());
-    received += views->size();
+    received += count;
   }
   progress.wipe();
   if (lost > 0 && !context.json) note(with_thousands(lost) + " records were overwritten before they could be read");

@@ -64,7 +64,7 @@ Result<int> run_tail(const Context& context, const TailOptions& options) {
                                       " records)", std::string(error.segment()), error.detail(), std::string(error.fix()));
       return tl::unexpected(error);
     }
-    write_record(output(), *view, form);
+    write_record(output(), {view->text(), view->sequence(), view->lost(), view->lane(), view->content(), view->redelivered()}, form);
     lost += view->lost();
     ++seen;
     if (output().reader_gone()) break;

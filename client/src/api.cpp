@@ -46,157 +46,138 @@ Result<bool> create_with(Session& session, std::string_view name, json options) 
   return reply->parameters.value("created", true);
 }
 
+ProducerEngine& engine_of(detail::FastProducer* fast) noexcept { return *static_cast<ProducerEngine*>(fast); }
+ReaderEngine& engine_of(detail::FastReader* fast) noexcept { return *static_cast<ReaderEngine*>(fast); }
+
 }  // namespace
 
 // ---- Loan ----
 
-Loan& Loan::operator=(Loan&& other) noexcept {
-  if (this != &other) {
-    static_cast<void>(abort());
-    engine_ = std::exchange(other.engine_, nullptr);
-    data_ = other.data_;
-    token_ = other.token_;
-  }
-  return *this;
+Result<void> Loan::settle(bool commit) {
+  if (fast_ == nullptr) return fail(Errc::invalid_argument, "this loan was committed or aborted already", {}, 0, "commit or abort a loan once");
+  return engine_of(std::exchange(fast_, nullptr)).settle(token_, commit);
 }
-Loan::~Loan() {
-  if (engine_ != nullptr) static_cast<void>(abort());
-}
-Result<void> Loan::commit() {
-  if (engine_ == nullptr) return fail(Errc::invalid_argument, "this loan was committed or aborted already", {}, 0, "commit or abort a loan once");
-  return std::exchange(engine_, nullptr)->settle(token_, true);
-}
-Result<void> Loan::abort() {
-  if (engine_ == nullptr) return fail(Errc::invalid_argument, "this loan was committed or aborted already", {}, 0, "commit or abort a loan once");
-  return std::exchange(engine_, nullptr)->settle(token_, false);
-}
+void Loan::wake() noexcept { engine_of(fast_).wake(); }
 
 // ---- Producer ----
 
-Producer::Producer(std::unique_ptr<ProducerEngine> engine) noexcept : engine_(std::move(engine)) {}
-Producer::Producer(Producer&&) noexcept = default;
-Producer& Producer::operator=(Producer&&) noexcept = default;
-Producer::~Producer() = default;
-void Producer::close() noexcept { engine_.reset(); }
+Producer::Producer(std::unique_ptr<ProducerEngine> engine) noexcept : fast_(engine.release()) {}
+void Producer::close() noexcept { delete static_cast<ProducerEngine*>(std::exchange(fast_, nullptr)); }
+void Producer::wake() noexcept { engine_of(fast_).wake(); }
 
-Result<void> Producer::send(std::span<const std::byte> data, Deadline deadline, Content content) {
-  if (!engine_) return fail(Errc::closed);
-  const Errc code = engine_->send(data.data(), data.size(), static_cast<std::uint16_t>(content), deadline);
-  if (code == Errc::ok) [[likely]]
-    return {};
-  return tl::unexpected(engine_->detail_error(code, data.size()));
+Result<void> Producer::send_slow(std::span<const std::byte> data, Deadline deadline, Content content) {
+  if (fast_ == nullptr) return fail(Errc::closed);
+  ProducerEngine& engine = engine_of(fast_);
+  const Errc code = engine.send(data.data(), data.size(), static_cast<std::uint16_t>(content), deadline);
+  if (code == Errc::ok) return {};
+  return tl::unexpected(engine.detail_error(code, data.size()));
 }
 
 Result<void> Producer::send_many(std::span<const std::span<const std::byte>> records, Deadline deadline, Content content, std::size_t* sent) {
   if (sent != nullptr) *sent = 0;
-  if (!engine_) return fail(Errc::closed);
+  if (fast_ == nullptr) return fail(Errc::closed);
+  ProducerEngine& engine = engine_of(fast_);
   std::size_t n = 0;
-  Errc code = Errc::ok;
-  for (const auto& record : records) {
-    code = engine_->store(record.data(), record.size(), static_cast<std::uint16_t>(content), deadline);
-    if (code != Errc::ok && code != Errc::dropped) break;
-    code = Errc::ok;
-    ++n;
-  }
-  engine_->flush();
+  const Errc code = engine.send_many(records.size(), n, static_cast<std::uint16_t>(content), deadline, [&](std::size_t i) { return records[i]; });
   if (sent != nullptr) *sent = n;
   if (code == Errc::ok) return {};
-  return tl::unexpected(engine_->detail_error(code, records[n].size()));
+  return tl::unexpected(engine.detail_error(code, records[n].size()));
 }
 
-Result<Loan> Producer::loan(std::uint64_t length, Deadline deadline, Content content) {
-  if (!engine_) return fail(Errc::closed);
-  auto lent = engine_->loan(length, static_cast<std::uint16_t>(content), deadline);
+Result<Loan> Producer::loan_slow(std::uint64_t length, Deadline deadline, Content content) {
+  if (fast_ == nullptr) return fail(Errc::closed);
+  auto lent = engine_of(fast_).loan(length, static_cast<std::uint16_t>(content), deadline);
   if (!lent) return tl::unexpected(lent.error());
-  return Loan(engine_.get(), {lent->data, static_cast<std::size_t>(length)}, lent->token);
+  return Loan(fast_, {lent->data, static_cast<std::size_t>(length)}, lent->token);
 }
 
-Result<void> Producer::finish() { return engine_ ? engine_->finish() : fail(Errc::closed); }
-Result<int> Producer::event_fd() { return engine_ ? engine_->event_fd() : fail(Errc::closed); }
-Result<void> Producer::set_notify(void (*notify)(void*), void* context) { return engine_ ? engine_->set_notify(notify, context) : fail(Errc::closed); }
-Result<ProducerInfo> Producer::info() const { return engine_ ? engine_->info() : fail(Errc::closed); }
+Result<void> Producer::finish() { return fast_ ? engine_of(fast_).finish() : fail(Errc::closed); }
+Result<int> Producer::event_fd() { return fast_ ? engine_of(fast_).event_fd() : fail(Errc::closed); }
+Result<void> Producer::set_notify(void (*notify)(void*), void* context) { return fast_ ? engine_of(fast_).set_notify(notify, context) : fail(Errc::closed); }
+Result<ProducerInfo> Producer::info() const { return fast_ ? engine_of(fast_).info() : fail(Errc::closed); }
 
-// ---- View ----
+// ---- View and Views ----
 
-View& View::operator=(View&& other) noexcept {
-  if (this != &other) {
-    if (engine_ != nullptr) static_cast<void>(release());
-    engine_ = std::exchange(other.engine_, nullptr);
-    raw_ = other.raw_;
-  }
-  return *this;
+Result<void> View::release_slow(detail::FastReader* fast, std::uint64_t token) {
+  if (fast == nullptr) return fail(Errc::view_released);
+  return result_of(engine_of(fast).release_slow(token), engine_of(fast));
 }
-Result<void> View::release() {
-  if (engine_ == nullptr) return fail(Errc::view_released);
-  ReaderEngine* engine = std::exchange(engine_, nullptr);
-  raw_.data = nullptr;
-  raw_.length = 0;
-  const Errc code = engine->release(raw_.token);
-  if (code == Errc::ok) [[likely]]
-    return {};
-  return tl::unexpected(engine->detail_error(code));
+void View::wake(detail::FastReader* fast) noexcept { engine_of(fast).wake_producers(); }
+Result<void> View::acknowledge() { return fast_ != nullptr ? result_of(engine_of(fast_).acknowledge(token_), engine_of(fast_)) : fail(Errc::view_released); }
+Result<void> View::acknowledge_up_to() { return fast_ != nullptr ? result_of(engine_of(fast_).acknowledge_up_to(token_), engine_of(fast_)) : fail(Errc::view_released); }
+Result<void> View::reject() { return fast_ != nullptr ? result_of(engine_of(fast_).reject(token_), engine_of(fast_)) : fail(Errc::view_released); }
+
+Result<void> Views::release_slow(detail::FastReader* fast, std::uint64_t token, const detail::Item* items, std::uint32_t count) {
+  if (fast == nullptr) return fail(Errc::view_released);
+  return result_of(engine_of(fast).release_run(token, items, count), engine_of(fast));
 }
-Result<void> View::acknowledge() { return engine_ != nullptr ? result_of(engine_->acknowledge(raw_.token), *engine_) : fail(Errc::view_released); }
-Result<void> View::acknowledge_up_to() { return engine_ != nullptr ? result_of(engine_->acknowledge_up_to(raw_.token), *engine_) : fail(Errc::view_released); }
-Result<void> View::reject() { return engine_ != nullptr ? result_of(engine_->reject(raw_.token), *engine_) : fail(Errc::view_released); }
+Result<void> Views::acknowledge() {
+  if (fast_ == nullptr) return fail(Errc::view_released);
+  return result_of(engine_of(fast_).acknowledge_up_to(token_ + count_ - 1), engine_of(fast_));
+}
+Result<void> Views::acknowledge(std::size_t index) {
+  if (fast_ == nullptr || index >= count_) return fail(Errc::view_released);
+  return result_of(engine_of(fast_).acknowledge(token_ + index), engine_of(fast_));
+}
+Result<void> Views::reject(std::size_t index) {
+  if (fast_ == nullptr || index >= count_) return fail(Errc::view_released);
+  return result_of(engine_of(fast_).reject(token_ + index), engine_of(fast_));
+}
 
 // ---- Consumer and Observer ----
 
-Consumer::Consumer(std::unique_ptr<ReaderEngine> engine) noexcept : engine_(std::move(engine)) {}
-Consumer::Consumer(Consumer&&) noexcept = default;
-Consumer& Consumer::operator=(Consumer&&) noexcept = default;
-Consumer::~Consumer() = default;
-void Consumer::close() noexcept { engine_.reset(); }
+Consumer::Consumer(std::unique_ptr<ReaderEngine> engine) noexcept : fast_(engine.release()) {}
+void Consumer::close() noexcept { delete static_cast<ReaderEngine*>(std::exchange(fast_, nullptr)); }
 
-Result<View> Consumer::receive(Deadline deadline) {
-  if (!engine_) return fail(Errc::closed);
-  View::Raw raw;
+Errc Consumer::receive_slow(detail::FastReader* fast, Deadline deadline, Slow& out) {
+  if (fast == nullptr) return Errc::closed;
+  ReaderEngine& engine = engine_of(fast);
+  ReaderEngine::Raw raw;
   std::size_t count = 0;
-  const Errc code = engine_->receive(&raw, 1, count, deadline);
-  if (code == Errc::ok) [[likely]]
-    return View(engine_.get(), raw);
-  return tl::unexpected(engine_->detail_error(code));
+  const Errc code = engine.receive_slow(&raw, 1, count, deadline);
+  if (code == Errc::ok) out = {engine.item_of(raw.token), raw.token, raw.lost, raw.lane, raw.deliveries};
+  return code;
+}
+tl::unexpected<Error> Consumer::problem(detail::FastReader* fast, Errc code) {
+  return fast == nullptr ? fail(code) : tl::unexpected(engine_of(fast).detail_error(code));
 }
 
-Result<std::vector<View>> Consumer::receive_many(std::size_t max, Deadline deadline) {
-  if (!engine_) return fail(Errc::closed);
-  std::vector<View> views;
-  View::Raw raw[256];
-  while (views.size() < max) {
-    std::size_t count = 0;
-    const Errc code = engine_->receive(raw, std::min<std::size_t>(max - views.size(), std::size(raw)), count, views.empty() ? deadline : Deadline::now());
-    if (code != Errc::ok) {
-      if (views.empty()) return tl::unexpected(engine_->detail_error(code));
-      break;
-    }
-    if (views.empty()) views.reserve(std::min<std::size_t>(max, std::max<std::size_t>(count, 64)));
-    for (std::size_t i = 0; i < count; ++i) views.push_back(View(engine_.get(), raw[i]));
-    if (count < std::size(raw)) break;
-  }
+Result<Views> Consumer::receive_many(std::size_t max, Deadline deadline) {
+  if (fast_ == nullptr) return fail(Errc::closed);
+  Views views;
+  if (max == 0) return views;
+  ReaderEngine& engine = engine_of(fast_);
+  ReaderEngine::Run run;
+  if (const Errc code = engine.receive_run(run, max, deadline); code != Errc::ok) return tl::unexpected(engine.detail_error(code));
+  views.fast_ = fast_;
+  views.items_ = run.items;
+  views.token_ = run.token;
+  views.lost_ = run.lost;
+  views.count_ = run.count;
+  views.lane_ = run.lane;
+  views.deliveries_ = run.deliveries;
   return views;
 }
 
-Result<int> Consumer::event_fd() { return engine_ ? engine_->event_fd() : fail(Errc::closed); }
-Result<void> Consumer::set_notify(void (*notify)(void*), void* context) { return engine_ ? engine_->set_notify(notify, context) : fail(Errc::closed); }
-Result<ReaderInfo> Consumer::info() const { return engine_ ? engine_->info() : fail(Errc::closed); }
+Result<int> Consumer::event_fd() { return fast_ ? engine_of(fast_).event_fd() : fail(Errc::closed); }
+Result<void> Consumer::set_notify(void (*notify)(void*), void* context) { return fast_ ? engine_of(fast_).set_notify(notify, context) : fail(Errc::closed); }
+Result<ReaderInfo> Consumer::info() const { return fast_ ? engine_of(fast_).info() : fail(Errc::closed); }
 
-Observer::Observer(std::unique_ptr<ReaderEngine> engine) noexcept : engine_(std::move(engine)) {}
-Observer::Observer(Observer&&) noexcept = default;
-Observer& Observer::operator=(Observer&&) noexcept = default;
-Observer::~Observer() = default;
-void Observer::close() noexcept { engine_.reset(); }
+Observer::Observer(std::unique_ptr<ReaderEngine> engine) noexcept : fast_(engine.release()) {}
+void Observer::close() noexcept { delete static_cast<ReaderEngine*>(std::exchange(fast_, nullptr)); }
 
 Result<View> Observer::receive(Deadline deadline) {
-  if (!engine_) return fail(Errc::closed);
-  View::Raw raw;
+  if (fast_ == nullptr) return fail(Errc::closed);
+  ReaderEngine& engine = engine_of(fast_);
+  ReaderEngine::Raw raw;
   std::size_t count = 0;
-  const Errc code = engine_->receive(&raw, 1, count, deadline);
-  if (code == Errc::ok) return View(engine_.get(), raw);
-  return tl::unexpected(engine_->detail_error(code));
+  const Errc code = engine.receive(&raw, 1, count, deadline);
+  if (code == Errc::ok) return View(fast_, engine.item_of(raw.token), raw.token, raw.lost, raw.lane, raw.deliveries);
+  return tl::unexpected(engine.detail_error(code));
 }
-Result<int> Observer::event_fd() { return engine_ ? engine_->event_fd() : fail(Errc::closed); }
-Result<void> Observer::set_notify(void (*notify)(void*), void* context) { return engine_ ? engine_->set_notify(notify, context) : fail(Errc::closed); }
-Result<ReaderInfo> Observer::info() const { return engine_ ? engine_->info() : fail(Errc::closed); }
+Result<int> Observer::event_fd() { return fast_ ? engine_of(fast_).event_fd() : fail(Errc::closed); }
+Result<void> Observer::set_notify(void (*notify)(void*), void* context) { return fast_ ? engine_of(fast_).set_notify(notify, context) : fail(Errc::closed); }
+Result<ReaderInfo> Observer::info() const { return fast_ ? engine_of(fast_).info() : fail(Errc::closed); }
 
 // ---- Bytes ----
 
@@ -251,7 +232,10 @@ Result<BytesInfo> Bytes::info() const { return engine_ ? engine_->info() : fail(
 
 Client::Client(std::shared_ptr<Session> session, bool interruptible) noexcept : session_(std::move(session)), interruptible_(interruptible) {}
 
-Result<Client> Client::connect(const ConnectOptions& options) {
+Result<Client> Client::connect_from(const ConnectOptions& options, std::uint32_t interface) {
+  if (interface != detail::kInterface)
+    return fail(Errc::wrong_version, "this program was compiled with version " + std::to_string(interface) + " of libatoll's C++ interface and runs with version " +
+                                         std::to_string(detail::kInterface), {}, interface, "compile it again with the headers of the library that is installed");
   auto session = Session::get(options);
   if (!session) return tl::unexpected(session.error());
   return Client(std::move(*session), options.interruptible);

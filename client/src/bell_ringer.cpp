@@ -28,18 +28,22 @@ struct WaitV {
 constexpr std::uint32_t kFutex32 = 2;
 constexpr std::int64_t kShortNapNs = 5'000'000;
 
-// Waits for either word to change. 0 or a negative errno.
+// Waits for either word to change; a negative time-out: for ever (a minute, where there is no futex_waitv).
+// 0 or a negative errno.
 int wait_for_either(const protocol::Word32& first, std::uint32_t first_value, const protocol::Word32& second,
                     std::uint32_t second_value, std::int64_t timeout_ns) noexcept {
   WaitV words[2] = {{first_value, reinterpret_cast<std::uintptr_t>(&first), kFutex32, 0},
                     {second_value, reinterpret_cast<std::uintptr_t>(&second), kFutex32, 0}};
-  const std::int64_t end = monotonic_ns() + timeout_ns;
   timespec at{};
-  at.tv_sec = end / 1'000'000'000;
-  at.tv_nsec = end % 1'000'000'000;
-  const long result = ::syscall(SYS_futex_waitv, words, 2, 0, &at, CLOCK_MONOTONIC);
+  if (timeout_ns >= 0) {
+    const std::int64_t end = monotonic_ns() + timeout_ns;
+    at.tv_sec = end / 1'000'000'000;
+    at.tv_nsec = end % 1'000'000'000;
+  }
+  const long result = ::syscall(SYS_futex_waitv, words, 2, 0, timeout_ns >= 0 ? &at : nullptr, CLOCK_MONOTONIC);
   if (result >= 0) return 0;
-  if (errno == ENOSYS || errno == EPERM || errno == EINVAL) return futex_wait(first, first_value, timeout_ns);
+  if (errno == ENOSYS || errno == EPERM || errno == EINVAL)
+    return futex_wait(first, first_value, timeout_ns >= 0 ? timeout_ns : static_cast<std::int64_t>(protocol::kWaitCeilingNs));
   return -errno;
 }
 
@@ -87,7 +91,7 @@ void enlist(protocol::Sleepers& sleepers, unsigned slot) noexcept {
   sleepers.summary.fetch_or(1ull << (slot / 64));
 }
 
-Sleeper::Armed Sleeper::arm(Session& session, protocol::Sleepers& list) noexcept {
+Sleeper::Armed Sleeper::enlist_here(Session& session, protocol::Sleepers& list) noexcept {
   protocol::BellsFile& bells = session.bells();
   protocol::Bell& bell = bells.bells[session.slot()];
   Armed armed{};
@@ -96,6 +100,14 @@ Sleeper::Armed Sleeper::arm(Session& session, protocol::Sleepers& list) noexcept
   bell.asleep.exchange(1);
   enlist(list, session.slot());
   ATOLL_KILL_POINT("bell.enlisted");
+#if !defined(__x86_64__)
+  protocol::full_fence();  // there a locked instruction is not one
+#endif
+  return armed;
+}
+
+Sleeper::Armed Sleeper::arm(Session& session, protocol::Sleepers& list) noexcept {
+  Armed armed = enlist_here(session, list);
   armed.short_nap = !heavy_barrier();
   return armed;
 }
@@ -109,11 +121,13 @@ Woken Sleeper::doze(Session& session, const Armed& armed, Clock& clock, bool int
     futex_wake(bells.life, INT_MAX);
     session.revive();
   }
+  // Without a deadline there is no ceiling here: every minute the broker wakes whoever waits on `life`, and
+  // setting up a timer costs more than the rest of the call.
   const std::int64_t ceiling = armed.short_nap ? kShortNapNs : static_cast<std::int64_t>(protocol::kWaitCeilingNs);
   const bool ends_here = left > 0 && left <= ceiling;
-  if (left < 0 || left > ceiling) left = ceiling;
+  if (left > ceiling || (left < 0 && armed.short_nap)) left = ceiling;
   // While the broker is dead and could not be started, its word tells nothing new: the ceiling is short.
-  if ((armed.life & protocol::kLifeDied) != 0 && left > 100'000'000 && bells.life.load_acquire() == armed.life) left = 100'000'000;
+  if ((armed.life & protocol::kLifeDied) != 0 && (left < 0 || left > 100'000'000) && bells.life.load_acquire() == armed.life) left = 100'000'000;
   const int result = wait_for_either(bells.bells[session.slot()].sequence, armed.bell, bells.life, armed.life, left);
   if (result == -EINTR && interruptible) return Woken::interrupted;
   if (result == -ETIMEDOUT && ends_here && clock.left() == 0) return Woken::timed_out;

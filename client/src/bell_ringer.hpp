@@ -4,6 +4,8 @@
 // other side: one per engine, spins for a bounded and learned time, then sleeps.
 #pragma once
 
+#include <sched.h>
+
 #include <cstdint>
 #include <ctime>
 #include <span>
@@ -74,20 +76,51 @@ class Sleeper {
     return false;
   }
 
-  // One sleep: enlists on `list`, looks once more through `ready`, sleeps until rung, the broker dies
-  // or the time is out. `short_nap`: at most 5 ms, where membarrier cannot be relied on.
+  // Where both sides share a CPU, giving it up is half the price of a sleep and a wake. Not where a third
+  // process takes it for long: then being woken brings it back sooner. True: it became ready.
   template <class Ready>
-  Woken sleep(Session& session, protocol::Sleepers& list, Clock& clock, bool interruptible, Ready&& ready) {
-    const Armed armed = arm(session, list);
+  bool yield(Ready&& ready) noexcept {
+    if (no_yields_ > 0) {
+      --no_yields_;
+      return false;
+    }
+    const std::int64_t before = monotonic_ns();
+    ::sched_yield();
+    const bool became = ready();
+    if (monotonic_ns() - before > kLongYieldNs) no_yields_ = kWaitsWithoutYield;
+    vain_yields_ = became ? 0 : vain_yields_ + 1;
+    if (vain_yields_ >= kVainYields) {
+      no_yields_ = kWaitsWithoutYield;
+      vain_yields_ = kVainYields - 1;  // one more chance after that
+    }
+    return became;
+  }
+
+  // Has spinning paid off lately? Not when both sides share a CPU.
+  [[nodiscard]] bool spins() const noexcept { return spins_ != 0 && spins_ != kUnset; }
+
+  // One sleep: enlists on `list`, looks once more through `ready`, sleeps until rung, the broker dies
+  // or the time is out. `wakers_fence()`: do all who may ring this list fence? Asked after enlisting.
+  template <class Ready, class Fence>
+  Woken sleep(Session& session, protocol::Sleepers& list, Clock& clock, bool interruptible, Ready&& ready, Fence&& wakers_fence) {
+    Armed armed = enlist_here(session, list);
+    if (!wakers_fence()) armed.short_nap = !heavy_barrier();
     if (ready()) return Woken::look_again;
     return doze(session, armed, clock, interruptible);
+  }
+  template <class Ready>
+  Woken sleep(Session& session, protocol::Sleepers& list, Clock& clock, bool interruptible, Ready&& ready) {
+    return sleep(session, list, clock, interruptible, ready, [] { return false; });
   }
 
   struct Armed {
     std::uint32_t bell;
     std::uint32_t life;
-    bool short_nap;
+    bool short_nap;  // sleep at most 5 ms: membarrier cannot be relied on
   };
+  // Enlists, with a fence for this side.
+  static Armed enlist_here(Session& session, protocol::Sleepers& list) noexcept;
+  // And one for wakers that do not fence.
   static Armed arm(Session& session, protocol::Sleepers& list) noexcept;
   static Woken doze(Session& session, const Armed& armed, Clock& clock, bool interruptible);
 
@@ -95,6 +128,11 @@ class Sleeper {
   static constexpr std::uint32_t kUnset = ~0u;
   static constexpr std::uint32_t kSpinsMax = 4000;
   static constexpr std::uint32_t kSpinsMin = 64;
+  static constexpr std::int64_t kLongYieldNs = 100'000;
+  static constexpr std::uint32_t kWaitsWithoutYield = 64;
+  static constexpr std::uint32_t kVainYields = 4;
+  std::uint32_t no_yields_ = 0;    // waits to come that do not try
+  std::uint32_t vain_yields_ = 0;  // in a row
   std::uint32_t spins_ = kUnset;
   std::uint32_t idle_ = 0;
 };

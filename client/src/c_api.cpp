@@ -20,8 +20,8 @@ using ai::Deadline;
 using ai::Errc;
 using ai::Error;
 
-static_assert(sizeof(atoll_view) == sizeof(ai::View::Raw) && offsetof(atoll_view, token) == offsetof(ai::View::Raw, token) &&
-              offsetof(atoll_view, lane) == offsetof(ai::View::Raw, lane) && offsetof(atoll_view, lost) == offsetof(ai::View::Raw, lost));
+static_assert(sizeof(atoll_view) == sizeof(ai::detail::RawView) && offsetof(atoll_view, token) == offsetof(ai::detail::RawView, token) &&
+              offsetof(atoll_view, lane) == offsetof(ai::detail::RawView, lane) && offsetof(atoll_view, lost) == offsetof(ai::detail::RawView, lost));
 
 struct atoll_client {
   ai::Client client;
@@ -42,9 +42,9 @@ struct atoll_bytes {
 namespace atoll_ipc {
 struct EngineAccess {
   static std::shared_ptr<Session>& session(Client& client) { return client.session_; }
-  static std::unique_ptr<ProducerEngine> take(Producer& producer) { return std::move(producer.engine_); }
-  static std::unique_ptr<ReaderEngine> take(Consumer& consumer) { return std::move(consumer.engine_); }
-  static std::unique_ptr<ReaderEngine> take(Observer& observer) { return std::move(observer.engine_); }
+  static std::unique_ptr<ProducerEngine> take(Producer& producer) { return std::unique_ptr<ProducerEngine>(static_cast<ProducerEngine*>(std::exchange(producer.fast_, nullptr))); }
+  static std::unique_ptr<ReaderEngine> take(Consumer& consumer) { return std::unique_ptr<ReaderEngine>(static_cast<ReaderEngine*>(std::exchange(consumer.fast_, nullptr))); }
+  static std::unique_ptr<ReaderEngine> take(Observer& observer) { return std::unique_ptr<ReaderEngine>(static_cast<ReaderEngine*>(std::exchange(observer.fast_, nullptr))); }
   static std::unique_ptr<BytesEngine> take(Bytes& bytes) { return std::move(bytes.engine_); }
 };
 }  // namespace atoll_ipc
@@ -246,15 +246,9 @@ atoll_status atoll_producer_send_many(atoll_producer* producer, const atoll_slic
   *sent = 0;
   if (producer == nullptr) return null_argument("producer", error);
   return guarded(error, [&] {
-    Errc code = Errc::ok;
     std::size_t n = 0;
-    for (; n < count; ++n) {
-      code = producer->engine->store(slices[n].data, slices[n].length, static_cast<std::uint16_t>(content & ai::protocol::kContentMask),
-                                     Deadline::from_timeout_ns(timeout_ns));
-      if (code == Errc::dropped) code = Errc::ok;
-      if (code != Errc::ok) break;
-    }
-    if (code != Errc::forked) producer->engine->flush();
+    const Errc code = producer->engine->send_many(count, n, static_cast<std::uint16_t>(content & ai::protocol::kContentMask), Deadline::from_timeout_ns(timeout_ns),
+                                                  [&](std::size_t i) { return std::span(static_cast<const std::byte*>(slices[i].data), slices[i].length); });
     *sent = n;
     if (code == Errc::ok) return ATOLL_OK;
     return report(producer->engine->detail_error(code, slices[n].length), error);
@@ -342,7 +336,7 @@ atoll_status atoll_consumer_receive_many(atoll_consumer* consumer, int64_t timeo
   if (consumer == nullptr || out == nullptr) return null_argument("consumer or out", error);
   return guarded(error, [&] {
     std::size_t n = 0;
-    const Errc code = consumer->engine->receive(reinterpret_cast<ai::View::Raw*>(out), max, n, Deadline::from_timeout_ns(timeout_ns));
+    const Errc code = consumer->engine->receive(reinterpret_cast<ai::detail::RawView*>(out), max, n, Deadline::from_timeout_ns(timeout_ns));
     *count = n;
     return reader_status(code, *consumer->engine, error);
   });

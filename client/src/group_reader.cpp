@@ -6,6 +6,7 @@
 
 #include "atoll/protocol/fence.hpp"
 #include "atoll/protocol/kill_point.hpp"
+#include "claim_words.hpp"
 
 namespace atoll_ipc {
 
@@ -19,23 +20,12 @@ namespace {
 
 constexpr unsigned kMostSkips = 4096;  // places without a record passed in one walk
 
-// The first eight bytes of a claim: state, slot, slot generation.
-std::uint64_t claim_head(ClaimState state, unsigned slot, std::uint32_t generation) {
-  return static_cast<std::uint64_t>(state) | static_cast<std::uint64_t>(slot & 0xffff) << 16 | static_cast<std::uint64_t>(generation) << 32;
-}
-// The second eight: lane, count, deliveries.
-std::uint64_t claim_body(unsigned lane, unsigned count, unsigned deliveries) {
-  return static_cast<std::uint64_t>(lane & 0xffff) | static_cast<std::uint64_t>(count & 0xffff) << 16 | static_cast<std::uint64_t>(deliveries & 0xffff) << 32;
-}
-std::uint64_t word_at(const Claim& claim, std::size_t offset) {
-  return reinterpret_cast<const protocol::Word64*>(reinterpret_cast<const std::byte*>(&claim) + offset)->load_acquire();
-}
-const std::byte* field(const Claim& claim, std::size_t offset) { return reinterpret_cast<const std::byte*>(&claim) + offset; }
-
 }  // namespace
 
 GroupReader::GroupReader(Attached attached, const ConsumerOptions& options)
-    : ReaderEngine(std::move(attached)), manual_(options.manual), prefetch_(options.prefetch) {}
+    : ReaderEngine(std::move(attached)), prefetch_(options.prefetch) {
+  automatic_ = !options.manual;
+}
 
 Result<void> GroupReader::open(bool interruptible) {
   auto group = attached_.take(protocol::Role::group);
@@ -54,12 +44,20 @@ GroupReader::~GroupReader() {
 }
 
 void GroupReader::lane_added(Lane& lane) {
+  lane.place = &place_of(lane);
   if (!exclusive_) return;
   const LanePosition& place = place_of(lane);
   lane.position = place.cursor.load_acquire();
   lane.redelivered_below = place.next.load_acquire();
   lane.sequence = place.next_sequence.load_acquire();
   lane.started = true;
+}
+
+void GroupReader::lane_leaves(const Lane& lane) {
+  for (const auto& batch : batches_) {
+    if (batch->from != &lane) continue;
+    batch->from = nullptr;
+  }
 }
 
 std::uint64_t GroupReader::lock_key() const noexcept {
@@ -76,7 +74,7 @@ GroupReader::Lane* GroupReader::lane_of(unsigned number) noexcept {
 unsigned GroupReader::most() const noexcept {
   if (prefetch_ != 0) return prefetch_;
   const bool alone = exclusive_ || group_->members.load_relaxed() <= 1;
-  return manual_ ? (alone ? 16 : 1) : alone ? protocol::kClaimRecords : 16;
+  return !automatic_ ? (alone ? 16 : 1) : alone ? protocol::kClaimRecords : 16;
 }
 
 std::uint64_t GroupReader::outstanding() const {
@@ -90,7 +88,7 @@ std::uint64_t GroupReader::outstanding() const {
 }
 
 bool GroupReader::anything() {
-  if (current_ != nullptr) return true;
+  if (current_ != nullptr && current_->given < current_->count) return true;
   if (!exclusive_ && group_->returned.load_relaxed() > 0) return true;
   for (const auto& lane : lanes_) {
     if (lane->damaged) continue;
@@ -122,26 +120,34 @@ bool GroupReader::others_hold() {
 }
 
 GroupReader::Run GroupReader::walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, Item* items) const noexcept {
-  Run run{position, sequence, sequence, 0, false};
-  for (unsigned skips = 0; run.count < limit && skips < kMostSkips;) {
-    const Place place = protocol::look_at(lane.ring, geometry_, run.end);
+  unsigned count = 0;
+  std::uint64_t first = sequence;
+  bool broken = false;
+  detail::Stretch stretch(lane.ring, position, mask_, capacity_log2_);
+  for (unsigned skips = 0; count < limit && skips < kMostSkips;) {
+    Item& item = items[count];
+    if (stretch.note(position, sequence, payload_offset_, alignment_mask_, item)) [[likely]] {
+      if (count++ == 0) first = item.sequence;
+      continue;
+    }
+    const Place place = protocol::look_at(lane.ring, geometry_, position);
     if (place.found == Found::committed) {
-      run.next_sequence = protocol::whole_sequence(place.sequence, run.next_sequence);
-      if (run.count == 0) run.first_sequence = run.next_sequence;
-      items[run.count] = {run.end, run.end + place.span, run.next_sequence, place.length, place.flags, place.extension_length};
-      run.end += place.span;
-      ++run.count;
-      ++run.next_sequence;
+      sequence = protocol::whole_sequence(place.sequence, sequence);
+      if (count++ == 0) first = sequence;
+      item = {lane.ring + (position & mask_) + protocol::payload_offset(place.extension_length, geometry_.alignment),
+              position + place.span, sequence, place.length, place.flags | static_cast<std::uint32_t>(place.extension_length) << 16};
+      ++sequence;
     } else if (place.found == Found::aborted || place.found == Found::padding) {
-      if (place.found == Found::aborted) run.next_sequence = protocol::whole_sequence(place.sequence, run.next_sequence) + 1;
-      run.end += place.span;
+      if (place.found == Found::aborted) sequence = protocol::whole_sequence(place.sequence, sequence) + 1;
       ++skips;
     } else {
-      run.damaged = place.found == Found::damaged || place.found == Found::elsewhere;
+      broken = place.found == Found::damaged || place.found == Found::elsewhere;
       break;
     }
+    position += place.span;
+    if (position >= stretch.end) stretch = detail::Stretch(lane.ring, position, mask_, capacity_log2_);
   }
-  return run;
+  return {position, sequence, first, count, broken};
 }
 
 GroupReader::Batch& GroupReader::spare_batch() {
@@ -154,16 +160,78 @@ GroupReader::Batch& GroupReader::keep(Lane& lane) {
   batch.serial = next_serial_++;
   batch.mapping = lane.mapping;
   batch.lane = lane.number;
-  batch.ring = lane.ring;
+  batch.from = &lane;
   batch.claim = -1;
   batch.deliveries = 1;
-  batch.given = 0;
-  batch.released = batch.acked = batch.rejected = batch.done = 0;
-  batch.redelivered_below = 0;
-  batch.finished = false;
+  batch.given = batch.count = batch.known = 0;
+  batch.released = batch.acked = batch.rejected = batch.done = batch.inherited = 0;
+  batch.finished = batch.recalled = false;
   batch.copies.clear();
   batches_.push_back(std::move(spare_));
   return batch;
+}
+
+void GroupReader::set_current(Batch* batch) noexcept {
+  Batch* const before = std::exchange(current_, batch);
+  // An exclusive batch ends when it stops growing and all its views are back.
+  if (before == nullptr || before == batch || !exclusive_ || before->finished || before->recalled || !before->decided()) return;
+  before->finished = true;
+  before->mapping.reset();
+}
+
+// Gives the current batch to FastReader, as far as that can do right by it.
+void GroupReader::open_fast() noexcept {
+  Batch* const batch = current_;
+  if (batch == nullptr || copies_ || batch->from == nullptr || batch->from->lost != 0) return;
+  fast_ = batch;
+  fast_given_ = batch->given;
+  token_ = (batch->serial << 6) + batch->given;
+  item_ = &batch->items[batch->given];
+  lane_ = static_cast<std::uint16_t>(batch->lane);
+  deliveries_ = batch->deliveries;
+  walks_ = exclusive_;
+  Lane& lane = *batch->from;
+  if (exclusive_) {
+    if (!lane.damaged && batch->given == batch->count && batch->deliveries == 1 && lane.position >= lane.redelivered_below) {
+      left_ = protocol::kClaimRecords - batch->count;
+      position_ = lane.position;
+      sequence_ = lane.sequence;
+      place_ = lane.place;
+      stretch_ = detail::Stretch(lane.ring, lane.position, mask_, capacity_log2_);
+    }
+  } else if (batch->given < batch->known && batch->inherited >> batch->given == 0) {
+    left_ = batch->known - batch->given;
+  }
+  // Released so far: the first few, in order, and nothing else was said of any.
+  const auto in_order = static_cast<unsigned>(std::countr_one(batch->released));
+  const bool plain = automatic_ && batch->rejected == 0 && batch->released == batch->acked && batch->acked == batch->done &&
+                     (in_order == 64 || batch->released >> in_order == 0);
+  const bool oldest = !exclusive_ || std::none_of(batches_.begin(), batches_.end(), [&](const auto& other) {
+    return !other->finished && !other->recalled && other->from == batch->from && other->serial < batch->serial;
+  });
+  if (!plain || !oldest || (!exclusive_ && batch->claim < 0)) return;
+  release_token_ = (batch->serial << 6) + in_order;
+  release_end_ = (batch->serial << 6) + (exclusive_ ? protocol::kClaimRecords : batch->count - 1);
+  done_word_ = exclusive_ ? &lane.place->cursor : &group_->claims[batch->claim].acked;
+}
+
+void GroupReader::pause_fast() noexcept {
+  if (Batch* const batch = std::exchange(fast_, nullptr); batch != nullptr) {
+    const auto given = static_cast<unsigned>(token_ - (batch->serial << 6));
+    received_ += given - fast_given_;
+    if (exclusive_ && given > batch->count) {
+      batch->count = batch->known = given;
+      batch->from->position = position_;
+      batch->from->sequence = sequence_;
+    }
+    batch->given = given;
+    if (release_token_ != kNever) {
+      const auto released = static_cast<unsigned>(release_token_ - (batch->serial << 6));
+      batch->released = batch->acked = batch->done = released == 64 ? ~0ull : (1ull << released) - 1;
+    }
+  }
+  left_ = 0;
+  release_token_ = empty_token_ = kNever;
 }
 
 // An overwrite stream whose producer has gone on: to the earliest boundary, counting what is missed.
@@ -206,49 +274,65 @@ Errc GroupReader::impossible(Lane& lane, std::uint64_t next) {
   return Errc::group_damaged;
 }
 
-Errc GroupReader::claim(Batch*& batch) {
-  batch = nullptr;
+Errc GroupReader::claim() {
   if (!anything()) return Errc::ok;
-  return exclusive_ ? claim_exclusive(batch) : claim_shared(batch);
+  if (exclusive_) return claim_exclusive();
+  Batch* batch = nullptr;
+  const Errc code = claim_shared(batch);
+  if (code == Errc::ok && batch != nullptr) {
+    set_current(batch);
+    drop_finished();
+  }
+  return code;
 }
 
-Errc GroupReader::claim_exclusive(Batch*& out) {
+// Adds one record to the current batch, or opens another one for it.
+Errc GroupReader::claim_exclusive() {
+  if (current_ != nullptr && current_->count == protocol::kClaimRecords) {
+    turn_ = (turn_ + 1) % lanes_.size();  // the next lane's turn
+    set_current(nullptr);
+  }
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    Lane& lane = *lanes_[(turn_ + i) % lanes_.size()];
+    const std::size_t at = (turn_ + i) % lanes_.size();
+    Lane& lane = *lanes_[at];
     if (lane.damaged) continue;
     if (copies_ && !catch_up(lane, lane.position, lane.sequence, nullptr)) return impossible(lane, lane.position);
-    if (!possible(lane, place_of(lane).cursor.load_relaxed(), lane.position)) return impossible(lane, lane.position);
-    const Run run = walk(lane, lane.position, lane.sequence, most(), spare_batch().items.data());
+    if (!possible(lane, lane.place->cursor.load_relaxed(), lane.position)) return impossible(lane, lane.position);
+    Item item;
+    const Run run = walk(lane, lane.position, lane.sequence, 1, &item);
     if (run.end == lane.position) {
       if (run.damaged && !copies_)
         if (const Errc code = damaged(lane, run.end); code != Errc::ok) return code;
       continue;
     }
-    LanePosition& place = place_of(lane);
-    const std::uint64_t begin = lane.position;
+    const bool redelivered = lane.position < lane.redelivered_below;
     lane.position = run.end;
     lane.sequence = run.next_sequence;
-    if (run.end > place.next.load_relaxed()) {
-      place.next_sequence.store_relaxed(run.next_sequence);
-      place.next.store_release(run.end);
+    if (run.end > lane.place->next.load_relaxed()) {
+      lane.place->next_sequence.store_relaxed(run.next_sequence);
+      lane.place->next.store_release(run.end);
     }
     ATOLL_KILL_POINT("claim.exclusive");
     if (run.count == 0) {
       // Only padding and aborted records: nobody waits for them.
-      const bool open = std::any_of(batches_.begin(), batches_.end(), [&](const auto& batch) { return !batch->finished && batch->lane == lane.number; });
+      const bool open = std::any_of(batches_.begin(), batches_.end(), [&](const auto& batch) { return !batch->finished && batch->from == &lane && !batch->decided(); });
       if (!open) {
-        place.cursor.store_release(run.end);
+        lane.place->cursor.store_release(run.end);
         cursor_moved();
       }
-      return claim(out);
+      return claim();
     }
-    Batch& batch = keep(lane);
-    batch.count = batch.known = run.count;
-    batch.begin = begin;
-    batch.end = run.end;
-    batch.redelivered_below = lane.redelivered_below;
-    turn_ = (turn_ + i + 1) % lanes_.size();
-    out = &batch;
+    const std::uint16_t deliveries = redelivered ? 2 : 1;
+    if (current_ == nullptr || current_->from != &lane || current_->deliveries != deliveries) {
+      Batch& batch = keep(lane);
+      batch.deliveries = deliveries;
+      turn_ = at;
+      set_current(&batch);
+      drop_finished();
+    }
+    current_->items[current_->count] = item;
+    current_->known = ++current_->count;
+    current_->end = run.end;
     return Errc::ok;
   }
   return Errc::ok;
@@ -386,7 +470,7 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
   // Records beyond the claim's end: somebody scribbled there.
   for (batch.known = run.count; batch.known > 0 && batch.items[batch.known - 1].end > end;) --batch.known;
   batch.done = claim.acked.load_acquire() & batch.all();
-  batch.released = batch.acked = batch.done;
+  batch.released = batch.acked = batch.inherited = batch.done;
   if (again > 1) {
     LanePosition& place = place_of(*lane);
     place.redelivered.store_relaxed(place.redelivered.load_relaxed() + static_cast<std::uint64_t>(std::popcount(batch.all() & ~batch.done)));
@@ -397,62 +481,53 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
 
 // The batch's next record into `out`; false if it has none any more.
 bool GroupReader::give(Batch& batch, Raw& out) {
+  Lane* const lane = batch.from;
+  const auto lose = [&](std::uint64_t bits) {
+    const auto missed = static_cast<std::uint64_t>(std::popcount(bits & ~batch.done));
+    lost_ += missed;
+    if (lane != nullptr) lane->lost += missed;
+    LanePosition& counters = group_->lanes[batch.lane];
+    counters.lost.store_relaxed(counters.lost.load_relaxed() + missed);
+    batch.released |= bits;
+    batch.acked |= bits;
+  };
   while (batch.given < batch.count) {
     const unsigned index = batch.given;
     const std::uint64_t bit = 1ull << index;
     if (index >= batch.known) {
       // An overwrite stream that went on, or a lane that was scribbled on after the claim.
-      const std::uint64_t rest = batch.all() & ~(bit - 1);
-      Lane* lane = lane_of(batch.lane);
-      const auto missed = static_cast<std::uint64_t>(std::popcount(rest & ~batch.done));
-      lost_ += missed;
-      if (lane != nullptr) lane->lost += missed;
-      LanePosition& counters = group_->lanes[batch.lane];
-      counters.lost.store_relaxed(counters.lost.load_relaxed() + missed);
       batch.given = batch.count;
-      batch.released |= rest;
-      batch.acked |= rest;
-      static_cast<void>(settle(batch));
+      lose(batch.all() & ~(bit - 1));
       return false;
     }
     const Item& item = batch.items[index];
     ++batch.given;
-    if ((batch.done & bit) != 0) continue;  // acknowledged by an earlier holder
-    const std::byte* data = batch.ring + (item.position & (geometry_.capacity - 1)) + protocol::payload_offset(item.extension_length, geometry_.alignment);
-    Lane* lane = lane_of(batch.lane);
+    if ((batch.inherited & bit) != 0) continue;  // acknowledged by an earlier holder
+    out.data = item.data;
     if (copies_) {
       auto copy = std::make_unique<std::byte[]>(item.length + 64);
       std::byte* aligned = reinterpret_cast<std::byte*>(protocol::round_up(reinterpret_cast<std::uintptr_t>(copy.get()), 64));
-      std::memcpy(aligned, data, item.length);
+      std::memcpy(aligned, item.data, item.length);
       protocol::acquire_fence();
       const auto* header = batch.mapping->as<const protocol::LaneHeader>();
-      if (header->limit.load_relaxed() > item.position + geometry_.capacity) {
-        ++lost_;
-        if (lane != nullptr) ++lane->lost;
-        LanePosition& counters = group_->lanes[batch.lane];
-        counters.lost.store_relaxed(counters.lost.load_relaxed() + 1);
-        batch.released |= bit;
-        batch.acked |= bit;
-        if (batch.given == batch.count) {
-          static_cast<void>(settle(batch));
-          return false;
-        }
+      if (header->limit.load_relaxed() > item.position(geometry_.alignment) + geometry_.capacity) {
+        lose(bit);
         continue;
       }
       if (batch.copies.size() < batch.count) batch.copies.resize(batch.count);
       batch.copies[index] = std::move(copy);
-      data = aligned;
+      out.data = batch.items[index].data = aligned;
     }
-    out.data = data;
     out.length = item.length;
     out.sequence = item.sequence;
     out.lost = 0;
     if (lane != nullptr && lane->lost != 0) out.lost = std::exchange(lane->lost, 0);
     out.lane = static_cast<std::uint16_t>(batch.lane);
-    out.content = protocol::content_of(item.flags);
-    out.deliveries = item.position < batch.redelivered_below ? 2 : batch.deliveries;
+    out.content = item.content();
+    out.deliveries = batch.deliveries;
     out.reserved = 0;
-    out.token = batch.serial << 6 | index;
+    out.token = (batch.serial << 6) + index;
+    ++received_;
     return true;
   }
   return false;
@@ -460,272 +535,36 @@ bool GroupReader::give(Batch& batch, Raw& out) {
 
 Errc GroupReader::fill(Raw* out, std::size_t max, std::size_t& count) {
   while (count < max) {
-    if (current_ == nullptr) {
-      if (const Errc code = claim(current_); code != Errc::ok) return code;
-      if (current_ == nullptr) break;
-    }
+    if (current_ == nullptr || current_->given == current_->count)
+      if (const Errc code = claim(); code != Errc::ok) return code;
+    if (current_ == nullptr || current_->given == current_->count) break;
     Batch& batch = *current_;
-    if (give(batch, out[count])) ++count;
-    if (batch.given == batch.count) {
-      current_ = nullptr;
-      // Everything in it may have been acknowledged by an earlier holder.
-      if (!batch.finished && batch.done == batch.all()) static_cast<void>(settle(batch));
-      drop_finished();
-    }
+    const bool given = give(batch, out[count]);
+    if (given) ++count;
+    if (batch.given < batch.count) continue;
+    // What was lost, or acknowledged by an earlier holder, needs no view to come back.
+    if (batch.released != 0 && batch.decided()) static_cast<void>(settle(batch));
+    if (batch.finished || (!exclusive_ && !given)) set_current(nullptr);
+    drop_finished();
   }
   return Errc::ok;
 }
 
-Errc GroupReader::find(std::uint64_t token, Batch*& batch, std::uint64_t& bit) noexcept {
-  if (foreign()) return Errc::forked;
-  const std::uint64_t serial = token >> 6;
-  if (recent_ != nullptr && recent_->serial == serial) [[likely]] {
-    batch = recent_;
-  } else {
-    if (serial < first_serial_ || serial - first_serial_ >= batches_.size()) return Errc::view_released;
-    batch = recent_ = batches_[static_cast<std::size_t>(serial - first_serial_)].get();
-  }
-  bit = 1ull << (token & 63);
-  if ((token & 63) >= batch->given) return Errc::view_released;
-  return Errc::ok;
+bool GroupReader::fill_alike(Raw& out, std::uint64_t after) {
+  Batch* const batch = current_;
+  if (batch == nullptr || (batch->serial << 6) + batch->given != after + 1) return false;
+  if (batch->given == batch->count && (!exclusive_ || batch->count == protocol::kClaimRecords || claim() != Errc::ok || current_ != batch)) return false;
+  if (batch->given == batch->count || !give(*batch, out)) return false;
+  if (out.token == after + 1) return true;
+  // Records between were lost: this one begins the next run.
+  --batch->given;
+  --received_;
+  if (batch->from != nullptr) batch->from->lost += out.lost;
+  return false;
 }
 
-Errc GroupReader::release(std::uint64_t token) {
-  Batch* batch = nullptr;
-  std::uint64_t bit = 0;
-  if (const Errc code = find(token, batch, bit); code != Errc::ok) return code;
-  if ((batch->released & bit) != 0) return Errc::view_released;
-  batch->released |= bit;
-  if (!manual_) batch->acked |= bit;
-  if (token - (batch->serial << 6) < batch->copies.size()) batch->copies[token & 63].reset();
-  return settle(*batch);
-}
-
-Errc GroupReader::acknowledge(std::uint64_t token) {
-  Batch* batch = nullptr;
-  std::uint64_t bit = 0;
-  const Errc code = find(token, batch, bit);
-  if (code == Errc::view_released) return Errc::ok;  // done already
-  if (code != Errc::ok) return code;
-  batch->acked |= bit;
-  batch->rejected &= ~bit;
-  return settle(*batch);
-}
-
-Errc GroupReader::acknowledge_up_to(std::uint64_t token) {
-  if (foreign()) return Errc::forked;
-  const std::uint64_t serial = token >> 6;
-  for (std::size_t i = 0; i < batches_.size(); ++i) {
-    Batch& batch = *batches_[i];
-    if (batch.finished || batch.serial > serial) continue;
-    const std::uint64_t given = batch.given == 64 ? ~0ull : (1ull << batch.given) - 1;
-    const unsigned index = static_cast<unsigned>(token & 63);
-    const std::uint64_t up_to = batch.serial < serial || index == 63 ? ~0ull : (1ull << (index + 1)) - 1;
-    batch.acked |= given & up_to & ~batch.rejected;
-    if (const Errc code = settle(batch); code != Errc::ok) return code;
-  }
-  return Errc::ok;
-}
-
-Errc GroupReader::reject(std::uint64_t token) {
-  Batch* batch = nullptr;
-  std::uint64_t bit = 0;
-  if (const Errc code = find(token, batch, bit); code != Errc::ok) return code;
-  if ((batch->acked & bit) != 0) return Errc::invalid_argument;
-  batch->rejected |= bit;
-  if (const Errc settled = settle(*batch); settled != Errc::ok || batch->finished || batch->claim < 0) return settled;
-  return return_one(*batch, static_cast<unsigned>(token & 63));
-}
-
-// A rejected record gets a claim of its own, so that it is given again before the rest of its batch is
-// decided; for the batch it is done. Without a free claim it waits for the batch.
-Errc GroupReader::return_one(Batch& batch, unsigned index) {
-  Lane* lane = lane_of(batch.lane);
-  if (lane == nullptr || lane->mapping != batch.mapping) return Errc::ok;
-  const Item& record = batch.items[index];
-  Session& session = *attached_.session;
-  SharedLock lock(session, group_->lock, lock_key());
-  const Errc taken = lock.take(Deadline::in(std::chrono::seconds(10)), false, [&] { static_cast<void>(protocol::repair_group(*group_)); });
-  if (taken != Errc::ok) return taken == Errc::timed_out ? Errc::lock_stuck : taken;
-  const std::uint64_t used = std::min<std::uint64_t>(group_->claims_used.load_relaxed(), protocol::kClaims);
-  std::uint64_t entry = 0;
-  while (entry < used && static_cast<ClaimState>(group_->claims[entry].state.load_relaxed()) != ClaimState::free) ++entry;
-  if (entry == protocol::kClaims) return Errc::ok;
-  RedoWriter redo(group_mapping_.data(), group_->redo);
-  const std::uint64_t bit = 1ull << index;
-  Claim& own = group_->claims[entry];
-  redo.add(field(own, 8), claim_body(batch.lane, 1, batch.deliveries));
-  redo.add(field(own, 16), record.position);
-  redo.add(field(own, 24), record.end);
-  redo.add(field(own, 32), record.sequence);
-  redo.add(field(own, 40), 0);
-  redo.add(field(own, 0), claim_head(ClaimState::returned, 0, 0));
-  redo.add(field(group_->claims[batch.claim], 40), batch.acked | bit);
-  redo.add(&group_->returned, group_->returned.load_relaxed() + 1);
-  if (entry >= used) redo.add(&group_->claims_used, entry + 1);
-  redo.apply();
-  lock.release();
-  batch.acked |= bit;
-  batch.done |= bit;
-  ring(bell_->data, session.bells(), true);
-  return settle(batch);
-}
-
-// Publishes what is done, and ends the batch when all of it is.
-Errc GroupReader::settle(Batch& batch) {
-  if (batch.finished) return Errc::ok;
-  // A claim keeps its memory until it ends, so acknowledging is enough there; a cursor gives memory back.
-  const std::uint64_t done = batch.claim >= 0 ? batch.acked : batch.released & batch.acked;
-  const bool decided = batch.given == batch.count && (batch.released & (batch.acked | batch.rejected)) == batch.all();
-  if (done != batch.done) {
-    batch.done = done;
-    if (batch.claim >= 0) {
-      // SYNC acked: the record is done from here on, whatever happens to this process.
-      if (!decided) group_->claims[batch.claim].acked.store_release(done);
-      ATOLL_KILL_POINT("ack.stored");
-    } else {
-      move_exclusive_cursor(batch);
-    }
-  }
-  if (!decided) return Errc::ok;
-  if (batch.claim < 0) {
-    if ((batch.rejected & ~batch.acked) != 0) {
-      // An exclusive group has no claims to return: the record is given again by going back to it.
-      Lane* lane = lane_of(batch.lane);
-      if (lane != nullptr) {
-        lane->redelivered_below = std::max(lane->redelivered_below, lane->position);
-        const auto index = static_cast<unsigned>(std::countr_zero(batch.rejected & ~batch.acked));
-        lane->position = index == 0 ? batch.begin : batch.items[index - 1].end;
-        for (const auto& later : batches_)
-          if (later->serial > batch.serial && later->lane == batch.lane && later->given == 0) {
-            later->finished = true;
-            if (current_ == later.get()) current_ = nullptr;
-          }
-      }
-    }
-    batch.finished = true;
-    batch.mapping.reset();
-    cursor_moved();
-    return Errc::ok;
-  }
-  return finish_claim(batch);
-}
-
-void GroupReader::move_exclusive_cursor(Batch& batch) noexcept {
-  // The oldest open batch of this lane decides.
-  LanePosition& place = group_->lanes[batch.lane];
-  for (const auto& open : batches_) {
-    if (open->lane != batch.lane || open->finished) continue;
-    const auto in_order = static_cast<unsigned>(std::countr_one(open->done));
-    if (in_order >= open->count) {
-      place.cursor.store_release(open->end);
-      continue;
-    }
-    if (in_order > 0) place.cursor.store_release(open->items[in_order - 1].end);
-    break;
-  }
-  ATOLL_KILL_POINT("cursor.stored");
-  if (batch.done == batch.all()) return;  // settle() rings
-  cursor_moved();
-}
-
-Errc GroupReader::finish_claim(Batch& batch) {
-  Session& session = *attached_.session;
-  SharedLock lock(session, group_->lock, lock_key());
-  const Errc taken = lock.take(Deadline::in(std::chrono::seconds(10)), false, [&] { static_cast<void>(protocol::repair_group(*group_)); });
-  if (taken != Errc::ok) return taken == Errc::timed_out ? Errc::lock_stuck : taken;
-  RedoWriter redo(group_mapping_.data(), group_->redo);
-  Claim& claim = group_->claims[batch.claim];
-  const bool again = (batch.rejected & ~batch.acked) != 0;
-  if (again) {
-    redo.add(field(claim, 40), batch.done);
-    redo.add(field(claim, 0), claim_head(ClaimState::returned, 0, 0));
-    redo.add(&group_->returned, group_->returned.load_relaxed() + 1);
-  } else {
-    LanePosition& place = group_->lanes[batch.lane];
-    const std::uint64_t cursor = least_begin(batch.lane, batch.claim, place.next.load_relaxed());
-    redo.add(field(claim, 0), 0);
-    // Another file may have taken this lane's number since: then its cursor is not ours to move.
-    const Lane* lane = lane_of(batch.lane);
-    if (lane != nullptr && lane->mapping == batch.mapping && cursor > place.cursor.load_relaxed()) redo.add(&place.cursor, cursor);
-  }
-  redo.apply();
-  lock.release();
-  batch.finished = true;
-  batch.mapping.reset();
-  // The end of a stream waits for its last claims: members that sleep until then hear of this one.
-  const bool ending = std::any_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->header->finished.load_relaxed() != 0; });
-  if (again || ending) ring(bell_->data, session.bells(), true);
-  if (!again) cursor_moved();
-  return Errc::ok;
-}
-
-void GroupReader::drop_finished() noexcept {
-  while (!batches_.empty() && batches_.front()->finished && batches_.front().get() != current_) {
-    if (recent_ == batches_.front().get()) recent_ = nullptr;
-    spare_ = std::move(batches_.front());
-    batches_.pop_front();
-    ++first_serial_;
-  }
-}
-
-void GroupReader::leave() noexcept {
-  // The views end here: what was decided under them counts.
-  for (const auto& batch : batches_) {
-    const std::uint64_t given = batch->given == 64 ? ~0ull : (1ull << batch->given) - 1;
-    batch->released |= given & (batch->acked | batch->rejected);
-    static_cast<void>(settle(*batch));
-  }
-  if (exclusive_) return;  // the cursor says it all
-  bool returned = false;
-  for (const auto& owned : batches_) {
-    Batch& batch = *owned;
-    if (batch.finished || batch.claim < 0) continue;
-    SharedLock lock(*attached_.session, group_->lock, lock_key());
-    if (lock.take(Deadline::in(std::chrono::seconds(1)), false, [&] { static_cast<void>(protocol::repair_group(*group_)); }) != Errc::ok) return;
-    RedoWriter redo(group_mapping_.data(), group_->redo);
-    Claim& claim = group_->claims[batch.claim];
-    const unsigned fresh = batch.deliveries > 0 ? batch.deliveries - 1u : 0u;
-    const std::uint64_t back = claim_head(ClaimState::returned, 0, 0);
-    const std::uint64_t used = std::min<std::uint64_t>(group_->claims_used.load_relaxed(), protocol::kClaims);
-    std::uint64_t entry = 0;
-    while (entry < used && static_cast<ClaimState>(group_->claims[entry].state.load_relaxed()) != ClaimState::free) ++entry;
-    const std::uint64_t given_bits = batch.given == 64 ? ~0ull : (1ull << batch.given) - 1;
-    const bool given_done = (batch.done & given_bits) == given_bits;
-    std::uint64_t more = 1;
-    // Where what was not given begins.
-    const std::uint64_t position = batch.given == 0 ? batch.begin : batch.items[batch.given - 1].end;
-    const std::uint64_t sequence = batch.given < batch.known ? batch.items[batch.given].sequence : 0;
-    if (batch.given == 0) {
-      redo.add(field(claim, 8), claim_body(batch.lane, batch.count, fresh));
-    } else if (batch.given < batch.count && given_done) {
-      // What was given is done: the claim becomes the rest, never seen by anybody.
-      redo.add(field(claim, 8), claim_body(batch.lane, batch.count - batch.given, fresh));
-      redo.add(field(claim, 16), position);
-      redo.add(field(claim, 32), sequence);
-      redo.add(field(claim, 40), batch.done >> batch.given);
-    } else if (batch.given < batch.count && entry < protocol::kClaims) {
-      // Two claims: what was given, marked when it is given again; and the rest, not marked.
-      Claim& rest = group_->claims[entry];
-      redo.add(field(rest, 8), claim_body(batch.lane, batch.count - batch.given, fresh));
-      redo.add(field(rest, 16), position);
-      redo.add(field(rest, 24), batch.end);
-      redo.add(field(rest, 32), sequence);
-      redo.add(field(rest, 40), batch.done >> batch.given);
-      redo.add(field(rest, 0), back);
-      redo.add(field(claim, 8), claim_body(batch.lane, batch.given, batch.deliveries));
-      redo.add(field(claim, 24), position);
-      if (entry >= used) redo.add(&group_->claims_used, entry + 1);
-      more = 2;
-    }
-    redo.add(field(claim, 0), back);
-    redo.add(&group_->returned, group_->returned.load_relaxed() + more);
-    redo.apply();
-    lock.release();
-    batch.finished = true;
-    returned = true;
-  }
-  if (returned) ring(bell_->data, attached_.session->bells(), true);
+const ReaderEngine::Lane* GroupReader::only_lane() {
+  return exclusive_ && lanes_.size() == 1 && current_ != nullptr ? lanes_.front().get() : nullptr;
 }
 
 }  // namespace atoll_ipc

@@ -113,7 +113,7 @@ ObserverReader::Step ObserverReader::step(Lane& lane, Raw& out) {
   out.deliveries = 1;
   out.reserved = 0;
   out.token = next_token_++;
-  copies_held_.emplace(out.token, std::move(copy));
+  copies_held_.emplace(out.token, Copy{{data, position + place.span, out.sequence, place.length, place.flags | static_cast<std::uint32_t>(place.extension_length) << 16}, std::move(copy)});
   lane.position += place.span;
   return Step::record;
 }
@@ -127,7 +127,7 @@ Errc ObserverReader::fill(Raw* out, std::size_t max, std::size_t& count) {
       continue;
     }
     switch (step(lane, out[count])) {
-      case Step::record: ++count; quiet = 0; break;
+      case Step::record: ++count; ++received_; quiet = 0; break;
       case Step::skipped: break;
       case Step::damaged:
         if (const Errc code = damaged(lane, lane.position); code != Errc::ok) return code;
@@ -141,7 +141,7 @@ Errc ObserverReader::fill(Raw* out, std::size_t max, std::size_t& count) {
   return Errc::ok;
 }
 
-Errc ObserverReader::release(std::uint64_t token) {
+Errc ObserverReader::do_release(std::uint64_t token) {
   if (foreign()) return Errc::forked;
   return copies_held_.erase(token) == 1 ? Errc::ok : Errc::view_released;
 }

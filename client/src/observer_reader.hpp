@@ -16,12 +16,13 @@ class ObserverReader final : public ReaderEngine {
   ObserverReader(Attached attached, const ObserverOptions& options);
   Result<void> open(bool interruptible);
 
-  Errc release(std::uint64_t token) override;
-  Errc acknowledge(std::uint64_t) override { return Errc::ok; }
-  Errc acknowledge_up_to(std::uint64_t) override { return Errc::ok; }
-  Errc reject(std::uint64_t) override { return Errc::ok; }
+  const detail::Item* item_of(std::uint64_t token) const noexcept override { return &copies_held_.at(token).item; }
 
  private:
+  Errc do_release(std::uint64_t token) override;
+  Errc do_acknowledge(std::uint64_t) override { return Errc::ok; }
+  Errc do_acknowledge_up_to(std::uint64_t) override { return Errc::ok; }
+  Errc do_reject(std::uint64_t) override { return Errc::ok; }
   Errc fill(Raw* out, std::size_t max, std::size_t& count) override;
   bool anything() override;
   bool lane_read(const Lane& lane, std::uint64_t end) override { return lane.position >= end; }
@@ -38,7 +39,11 @@ class ObserverReader final : public ReaderEngine {
 
   const ObserverOptions options_;
   bool opened_ = false;
-  std::map<std::uint64_t, std::unique_ptr<std::byte[]>> copies_held_;  // by token
+  struct Copy {
+    detail::Item item;
+    std::unique_ptr<std::byte[]> bytes;
+  };
+  std::map<std::uint64_t, Copy> copies_held_;  // by token
   std::uint64_t next_token_ = 1;
 };
 

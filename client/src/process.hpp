@@ -39,7 +39,8 @@ void register_for_membarrier() noexcept;
 // thread's own. False: this kernel cannot, and the caller must not sleep long.
 bool heavy_barrier() noexcept;
 
-// CPUs this thread may run on; with one, spinning only keeps the other side from running.
+// This machine has one CPU: spinning only keeps the other side from running. (A thread pinned to one of
+// several may well have its peer on another.)
 [[nodiscard]] bool single_cpu() noexcept;
 
 }  // namespace atoll_ipc

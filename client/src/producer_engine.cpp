@@ -1,10 +1,13 @@
 #include "producer_engine.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <limits>
 
 #include "atoll/protocol/fence.hpp"
 #include "atoll/protocol/group.hpp"
+#include "atoll/protocol/kill_point.hpp"
 
 namespace atoll_ipc {
 
@@ -12,6 +15,9 @@ using protocol::Role;
 
 namespace {
 constexpr std::uint64_t kUnbounded = std::numeric_limits<std::uint64_t>::max() / 2;
+constexpr std::uint64_t kFewRecords = 64;
+constexpr unsigned kRingsToFence = 4;
+constexpr int kPlentyPauses = 256;
 }
 
 ProducerEngine::ProducerEngine(Attached attached) : attached_(std::move(attached)) {}
@@ -33,7 +39,7 @@ Result<std::unique_ptr<ProducerEngine>> ProducerEngine::open(const std::shared_p
 Result<void> ProducerEngine::take_over(bool interruptible) {
   Session& session = *attached_.session;
   process_ = &process_page();
-  identity_ = session.identity();
+  origin_ = {&process_->identity, session.identity()};
   interruptible_ = interruptible;
   auto header = attached_.take(Role::header);
   auto bell = attached_.take(Role::bell);
@@ -50,6 +56,10 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
   lane_ = lane_mapping_.as<protocol::LaneHeader>();
   ring_ = lane_mapping_.data() + protocol::kPageSize;
   geometry_ = attached_.geometry();
+  data_sleepers_ = &bell_->data.summary;
+  mask_ = geometry_.capacity - 1;
+  capacity_log2_ = geometry_.capacity_log2;
+  alignment_mask_ = geometry_.alignment - 1;
   payload_offset_ = protocol::payload_offset(0, geometry_.alignment);
   max_payload_ = protocol::max_payload(geometry_.capacity, geometry_.alignment);
   changes_ = header_->changes.load_acquire();
@@ -85,11 +95,64 @@ ProducerEngine::~ProducerEngine() {
   }
   if (notice_.wanted()) attached_.session->notifier().remove(notice_);
   if (lane_ != nullptr) {
-    while (!loans_.empty())
-      if (!settle(loans_.back().at, false)) break;
+    while (only_loan_ != kNoLoan)
+      if (!settle(only_loan_ == kSeveralLoans ? loans_.back().at : only_loan_, false)) break;
     ring(bell_->data, *bells_, true);
   }
   attached_.session->detach(attached_.attachment);
+}
+
+bool ProducerEngine::find(std::uint64_t length, Place& place) const noexcept {
+  place.span = span_of(length);
+  const std::uint64_t offset = tail_ & mask_;
+  place.at = offset + place.span > geometry_.capacity ? tail_ + (geometry_.capacity - offset) : tail_;
+  place.end = place.at + place.span + protocol::kRecordHeaderSize;
+  return length <= max_payload_ && place.end <= limit_;
+}
+
+void ProducerEngine::begin(const Place& place, std::uint64_t length, std::uint16_t content, bool claim) noexcept {
+  using protocol::RecordState;
+  protocol::RecordHeader* header = record(place.at);
+  __atomic_store_n(&header->length, static_cast<std::uint32_t>(length), __ATOMIC_RELAXED);
+  header->sequence = static_cast<std::uint32_t>(sequence_);
+  header->flags = content;
+  header->extension_length = 0;
+  header->type = static_cast<std::uint8_t>(protocol::RecordType::data);
+  record(place.at + place.span)->commit.store_relaxed(protocol::commit_word(RecordState::empty, place.at + place.span, geometry_.capacity_log2));
+  ATOLL_KILL_POINT("claim.terminated");
+  if (claim)
+    header->commit.store_release(protocol::commit_word(RecordState::claimed, place.at, geometry_.capacity_log2));
+  else if (place.at != tail_)
+    header->commit.store_relaxed(protocol::commit_word(RecordState::empty, place.at, geometry_.capacity_log2));
+  ATOLL_KILL_POINT("claim.claimed");
+  if (place.at != tail_) pad(place.at - tail_);
+  tail_ = place.at + place.span;
+  ++sequence_;
+}
+
+void ProducerEngine::open_up() noexcept {
+  const std::uint64_t limit = limit_ > protocol::kRecordHeaderSize ? limit_ - protocol::kRecordHeaderSize : 0;
+  open_until_ = std::min(limit, tail_ | mask_);
+  lap_base_ = ring_ - (tail_ & ~mask_);
+  committed_ = protocol::commit_word(protocol::RecordState::committed, tail_, geometry_.capacity_log2);
+}
+
+// A record for which the fast path found no way: at the end of a lap or of the limit, beside open loans.
+Errc ProducerEngine::store_slow(const void* data, std::uint64_t length, std::uint16_t content, Deadline deadline) {
+  if (!origin_.here()) return Errc::forked;
+  Place place;
+  if (!find(length, place))
+    if (const Errc made = make_room(length, place, deadline); made != Errc::ok) return made;
+  begin(place, length, content, false);
+  ATOLL_KILL_POINT("send.begun");
+  detail::copy_payload(payload(place.at), data, length);
+  ATOLL_KILL_POINT("send.written");
+  // SYNC commit: pairs with look_at(). Producer dies before: the broker drops it. After: delivered.
+  record(place.at)->commit.store_release(protocol::commit_word(protocol::RecordState::committed, place.at, geometry_.capacity_log2));
+  ATOLL_KILL_POINT("send.committed");
+  if (only_loan_ == kNoLoan) publish(tail_, sequence_);
+  open_up();
+  return Errc::ok;
 }
 
 void ProducerEngine::pad(std::uint64_t length) noexcept {
@@ -104,14 +167,13 @@ void ProducerEngine::pad(std::uint64_t length) noexcept {
 }
 
 void ProducerEngine::publish_settled() noexcept {
-  if (loans_.empty())
-    publish(tail_, sequence_);
-  else
-    publish(loans_.front().at, loans_.front().sequence);
+  if (only_loan_ == kNoLoan) return publish(tail_, sequence_);
+  const OpenLoan oldest = oldest_loan();
+  publish(oldest.at, oldest.sequence);
 }
 
 std::uint64_t ProducerEngine::own_bound() const noexcept {
-  return (loans_.empty() ? tail_ : loans_.front().at) + geometry_.capacity;
+  return (only_loan_ == kNoLoan ? tail_ : oldest_loan().at) + geometry_.capacity;
 }
 
 bool ProducerEngine::groups_known() const noexcept {
@@ -164,7 +226,7 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
   std::uint64_t most = bound();
   if (end > most) return Room::full;
   std::uint64_t raised = std::max(published_limit_, std::min(end + geometry_.capacity / 8, most));
-  if (tail_ >= checkpoint_at_ + geometry_.capacity / 16 && loans_.empty()) {
+  if (tail_ >= checkpoint_at_ + geometry_.capacity / 16 && only_loan_ == kNoLoan) {
     const std::uint64_t count = lane_->checkpoint_count.load_relaxed();
     protocol::Checkpoint& checkpoint = lane_->checkpoints[count % protocol::kCheckpoints];
     checkpoint.position.store_relaxed(tail_);
@@ -194,6 +256,34 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
   return Room::made;
 }
 
+// To fenced: what was committed before is visible before. To registered: the fence comes before the next look
+// at the sleepers. So a sleeper that enlists and then finds `fenced` needs no membarrier: protocol/model/wake.pml.
+void ProducerEngine::set_wake_mode(bool fence) noexcept {
+  lane_->wake_mode.store_release(static_cast<std::uint32_t>(fence ? protocol::WakeMode::fenced : protocol::WakeMode::registered));
+  protocol::full_fence();
+  fence_ = fence;
+}
+
+// Readers that fall asleep after every few records pay a membarrier each time, which interrupts the other CPUs;
+// a fence for each of those few records costs a hundredth of it.
+void ProducerEngine::wake() noexcept {
+  rings_ = sequence_ - rang_at_ <= kFewRecords ? rings_ + 1 : 0;
+  rang_at_ = sequence_;
+  if (!fence_ && rings_ >= kRingsToFence) set_wake_mode(true);
+  ring_all(bell_->data, *bells_);
+}
+
+// A reader that keeps up frees record by record. Taking each bit of room at once would cost a look at the
+// groups for every record, so there is a short wait for an eighth of the ring.
+void ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
+  const std::uint64_t wanted = end + geometry_.capacity / 8;
+  for (int i = 0; i < kPlentyPauses; ++i) {
+    if (wanted <= least_cursor() + geometry_.capacity || !groups_known()) return;
+    if (sleeper_.spins()) protocol::spin_pause();
+    else if (i % 16 == 0) ::sched_yield();
+  }
+}
+
 Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline deadline) {
   Session& session = *attached_.session;
   if (length > max_payload_) return Errc::too_large;
@@ -202,13 +292,9 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
     finished_ = false;
     lane_->finished.store_release(0);
   }
-  if (fence_ && registered_for_membarrier(*process_)) {
-    protocol::full_fence();
-    fence_ = false;
-    lane_->wake_mode.store_release(static_cast<std::uint32_t>(protocol::WakeMode::registered));
-  }
+  if (fence_ && sequence_ - rang_at_ > kFewRecords && registered_for_membarrier(*process_)) set_wake_mode(false);
   // Readers may have to empty the ring first.
-  ring(bell_->data, *bells_, fence_);
+  flush();
   Clock clock(deadline);
   bool counted = false;
   for (;;) {
@@ -253,7 +339,10 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
       session.notifier().tell(notice_);
       continue;
     }
-    if (sleeper_.spin(changed)) continue;
+    if (sleeper_.spin(changed) || sleeper_.yield(changed)) {
+      wait_for_plenty(place.end);
+      continue;
+    }
     switch (sleeper_.sleep(session, bell_->room, clock, interruptible_, changed)) {
       case Woken::look_again: break;
       case Woken::interrupted: return Errc::interrupted;
@@ -263,22 +352,47 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
   }
 }
 
+void ProducerEngine::add_loan(const OpenLoan& loan) {
+  if (only_loan_ == kNoLoan) {
+    only_loan_ = loan.at;
+    only_loan_sequence_ = loan.sequence;
+    return;
+  }
+  if (only_loan_ != kSeveralLoans) loans_.push_back({std::exchange(only_loan_, kSeveralLoans), only_loan_sequence_});
+  loans_.push_back(loan);
+}
+
+bool ProducerEngine::remove_loan(std::uint64_t token) noexcept {
+  if (only_loan_ != kSeveralLoans) return token == only_loan_ && token != kNoLoan ? (only_loan_ = kNoLoan, true) : false;
+  const auto loan = std::find_if(loans_.begin(), loans_.end(), [&](const OpenLoan& open) { return open.at == token; });
+  if (loan == loans_.end()) return false;
+  loans_.erase(loan);
+  if (loans_.size() == 1) {
+    only_loan_ = loans_.front().at;
+    only_loan_sequence_ = loans_.front().sequence;
+    loans_.clear();
+  }
+  return true;
+}
+
 Result<ProducerEngine::Lent> ProducerEngine::loan(std::uint64_t length, std::uint16_t content, Deadline deadline) {
-  if (!same_process(*process_, identity_)) return fail(Errc::forked);
+  if (std::byte* const data = loan_fast(length, content)) return Lent{data, only_loan_};
+  if (!origin_.here()) return fail(Errc::forked);
   Place place;
   if (!find(length, place))
     if (const Errc made = make_room(length, place, deadline); made != Errc::ok) return tl::unexpected(detail_error(made, length));
+  loans_.reserve(loans_.size() + 2);  // what can fail comes first
   const std::uint64_t sequence = sequence_;
   begin(place, length, content, true);
-  loans_.push_back({place.at, sequence});
+  add_loan({place.at, sequence});
   publish_settled();
+  open_up();
   return Lent{payload(place.at), place.at};
 }
 
 Result<void> ProducerEngine::settle(std::uint64_t token, bool commit) {
-  if (!same_process(*process_, identity_)) return fail(Errc::forked);
-  const auto loan = std::find_if(loans_.begin(), loans_.end(), [&](const OpenLoan& open) { return open.at == token; });
-  if (loan == loans_.end())
+  if (!origin_.here()) return fail(Errc::forked);
+  if (!remove_loan(token))
     return fail(Errc::invalid_argument, "this is not an open loan of this producer of '" + attached_.manifest.name + "'", attached_.manifest.name, 0,
                 "commit or abort a loan once");
   ATOLL_KILL_POINT("loan.settling");
@@ -286,34 +400,33 @@ Result<void> ProducerEngine::settle(std::uint64_t token, bool commit) {
       protocol::commit_word(commit ? protocol::RecordState::committed : protocol::RecordState::aborted, token, geometry_.capacity_log2));
   ATOLL_KILL_POINT("loan.settled");
   if (!commit) lane_->aborted.store_relaxed(lane_->aborted.load_relaxed() + 1);
-  loans_.erase(loan);
   publish_settled();
-  ring(bell_->data, *bells_, fence_);
+  flush();
   return {};
 }
 
 Result<void> ProducerEngine::finish() {
-  if (!same_process(*process_, identity_)) return fail(Errc::forked);
+  if (!origin_.here()) return fail(Errc::forked);
   lane_->finished.store_release(tail_ | 1);
   ATOLL_KILL_POINT("finish.stored");
   finished_ = true;
-  limit_ = 0;  // the next send takes it back
-  ring(bell_->data, *bells_, fence_);
+  limit_ = open_until_ = 0;  // the next send takes it back
+  flush();
   return {};
 }
 
 Result<int> ProducerEngine::event_fd() {
-  if (!same_process(*process_, identity_)) return fail(Errc::forked);
+  if (!origin_.here()) return fail(Errc::forked);
   return attached_.session->notifier().event_fd(notice_);
 }
 
 Result<void> ProducerEngine::set_notify(void (*notify)(void*), void* context) {
-  if (!same_process(*process_, identity_)) return fail(Errc::forked);
+  if (!origin_.here()) return fail(Errc::forked);
   return attached_.session->notifier().set_callback(notice_, notify, context);
 }
 
 Result<ProducerInfo> ProducerEngine::info() const {
-  if (!same_process(*process_, identity_)) return fail(Errc::forked);
+  if (!origin_.here()) return fail(Errc::forked);
   ProducerInfo info{};
   info.lane = attached_.lane.value_or(0);
   info.capacity = geometry_.capacity;

@@ -1,28 +1,24 @@
 // Writing a stream: a producer's lane.
 //
-// The fast path (place, write, publish, ring) is inline and touches only the lane and private
-// members; everything that can wait or fail is in the .cpp. Follows SPEC.md, "Writing a record" and
-// "Limit and groups", step by step. One thread at a time.
+// The fast path is FastProducer (atoll/fast_path.hpp); everything that can wait or fail is here. Follows
+// SPEC.md, "Writing a record" and "Limit and groups", step by step. One thread at a time.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "atoll/fast_path.hpp"
 #include "atoll/protocol/bell.hpp"
-#include "atoll/protocol/kill_point.hpp"
-#include "atoll/protocol/lane.hpp"
-#include "atoll/protocol/record.hpp"
 #include "atoll/protocol/segment_header.hpp"
 #include "attached.hpp"
 #include "bell_ringer.hpp"
-#include "copy_bytes.hpp"
 #include "notifier.hpp"
 
 namespace atoll_ipc {
 
-class ProducerEngine {
+class ProducerEngine final : public detail::FastProducer {
  public:
   static Result<std::unique_ptr<ProducerEngine>> open(const std::shared_ptr<Session>& session, const std::string& name, Deadline wait,
                                                       bool interruptible);
@@ -34,29 +30,38 @@ class ProducerEngine {
   Errc send(const void* data, std::uint64_t length, std::uint16_t content, Deadline deadline) {
     const Errc stored = store(data, length, content, deadline);
     if (stored == Errc::ok) [[likely]]
-      ring(bell_->data, *bells_, fence_);
+      flush();
     return stored;
   }
   // Without ringing: for several in a row; flush() after the last.
   Errc store(const void* data, std::uint64_t length, std::uint16_t content, Deadline deadline) {
-    if (!same_process(*process_, identity_)) [[unlikely]]
-      return Errc::forked;
-    Place place;
-    if (!find(length, place)) [[unlikely]] {
-      if (const Errc made = make_room(length, place, deadline); made != Errc::ok) return made;
-    }
-    begin(place, length, content, false);
-    ATOLL_KILL_POINT("send.begun");
-    copy_bytes(payload(place.at), data, length);
-    ATOLL_KILL_POINT("send.written");
-    // SYNC commit: pairs with look_at(). Producer dies before: the broker drops it. After: delivered.
-    record(place.at)->commit.store_release(protocol::commit_word(protocol::RecordState::committed, place.at, geometry_.capacity_log2));
-    ATOLL_KILL_POINT("send.committed");
-    if (loans_.empty()) [[likely]]
-      publish(tail_, sequence_);
-    return Errc::ok;
+    return store_fast(data, length, content) ? Errc::ok : store_slow(data, length, content, deadline);
   }
-  void flush() noexcept { ring(bell_->data, *bells_, fence_); }
+  // Several; get(i) is a span of bytes. `n`: how many were stored or dropped, also on failure. Rings.
+  template <class Get>
+  Errc send_many(std::size_t count, std::size_t& n, std::uint16_t content, Deadline deadline, Get&& get) {
+    Errc code = Errc::ok;
+    for (n = 0; n < count;) {
+      if (const std::size_t stored = store_many_fast(count - n, content, [&](std::size_t i) { return get(n + i); }); stored > 0) {
+        n += stored;
+        continue;
+      }
+      const std::span<const std::byte> data = get(n);
+      code = store_slow(data.data(), data.size(), content, deadline);
+      if (code != Errc::ok && code != Errc::dropped) break;
+      code = Errc::ok;
+      ++n;
+    }
+    if (code != Errc::forked) flush();
+    return code;
+  }
+  Errc store_slow(const void* data, std::uint64_t length, std::uint16_t content, Deadline deadline);
+  void flush() noexcept {
+    if (somebody_sleeps()) [[unlikely]]
+      wake();
+  }
+  // After somebody_sleeps().
+  void wake() noexcept;
 
   struct Lent {
     std::byte* data;
@@ -92,48 +97,24 @@ class ProducerEngine {
   explicit ProducerEngine(Attached attached);
   Result<void> take_over(bool interruptible);
 
-  [[nodiscard]] protocol::RecordHeader* record(std::uint64_t position) const noexcept {
-    return reinterpret_cast<protocol::RecordHeader*>(ring_ + (position & (geometry_.capacity - 1)));
-  }
   [[nodiscard]] std::byte* payload(std::uint64_t position) const noexcept {
-    return ring_ + (position & (geometry_.capacity - 1)) + payload_offset_;
+    return ring_ + (position & mask_) + payload_offset_;
   }
-  // Where the record goes; false if the slow path must decide.
-  bool find(std::uint64_t length, Place& place) const noexcept {
-    place.span = payload_offset_ + protocol::round_up(length, geometry_.alignment);
-    const std::uint64_t offset = tail_ & (geometry_.capacity - 1);
-    place.at = offset + place.span > geometry_.capacity ? tail_ + (geometry_.capacity - offset) : tail_;
-    place.end = place.at + place.span + protocol::kRecordHeaderSize;
-    return length <= max_payload_ && place.end <= limit_;
-  }
+  // Where the record goes; false if there is no room for it, or it is too large.
+  bool find(std::uint64_t length, Place& place) const noexcept;
   // Steps 2 to 5; tail_ and sequence_ move on.
-  void begin(const Place& place, std::uint64_t length, std::uint16_t content, bool claim) noexcept {
-    using protocol::RecordState;
-    protocol::RecordHeader* header = record(place.at);
-    header->length = static_cast<std::uint32_t>(length);
-    header->sequence = static_cast<std::uint32_t>(sequence_);
-    header->flags = content;
-    header->extension_length = 0;
-    header->type = static_cast<std::uint8_t>(protocol::RecordType::data);
-    record(place.at + place.span)->commit.store_relaxed(protocol::commit_word(RecordState::empty, place.at + place.span, geometry_.capacity_log2));
-    ATOLL_KILL_POINT("claim.terminated");
-    if (claim)
-      header->commit.store_release(protocol::commit_word(RecordState::claimed, place.at, geometry_.capacity_log2));
-    else if (place.at != tail_)
-      header->commit.store_relaxed(protocol::commit_word(RecordState::empty, place.at, geometry_.capacity_log2));
-    ATOLL_KILL_POINT("claim.claimed");
-    if (place.at != tail_) [[unlikely]]
-      pad(place.at - tail_);
-    tail_ = place.at + place.span;
-    ++sequence_;
-  }
+  void begin(const Place& place, std::uint64_t length, std::uint16_t content, bool claim) noexcept;
   void pad(std::uint64_t length) noexcept;
-  // `sequence` first: see LaneHeader::tail.
-  void publish(std::uint64_t tail, std::uint64_t sequence) noexcept {
-    lane_->sequence.store_release(sequence);
-    lane_->tail.store_release(tail);
+  // Lets the fast path go as far as the lap and the limit allow.
+  void open_up() noexcept;
+  void add_loan(const OpenLoan& loan);
+  bool remove_loan(std::uint64_t token) noexcept;
+  [[nodiscard]] OpenLoan oldest_loan() const noexcept {
+    return only_loan_ == kSeveralLoans ? loans_.front() : OpenLoan{only_loan_, only_loan_sequence_};
   }
   void publish_settled() noexcept;
+  void set_wake_mode(bool fence) noexcept;
+  void wait_for_plenty(std::uint64_t end) noexcept;
   Errc make_room(std::uint64_t length, Place& place, Deadline deadline);
   // Raises limit_ to cover `end` if the cursors allow.
   enum class Room { made, full, no_groups };
@@ -149,27 +130,20 @@ class ProducerEngine {
   Mapping bell_mapping_;
   Mapping lane_mapping_;
 
-  // Fast path, together.
   ProcessPage* process_ = nullptr;
-  std::uint64_t identity_ = 0;
-  std::byte* ring_ = nullptr;
-  protocol::LaneHeader* lane_ = nullptr;
   protocol::BellFile* bell_ = nullptr;
   protocol::BellsFile* bells_ = nullptr;
   protocol::RingGeometry geometry_;
-  std::uint64_t payload_offset_ = 16;
-  std::uint64_t max_payload_ = 0;
-  std::uint64_t tail_ = 0;
   std::uint64_t limit_ = 0;  // 0 sends the next record through make_room()
-  std::uint64_t sequence_ = 0;
-  bool fence_ = true;
-  std::vector<OpenLoan> loans_;  // in order of position
+  std::vector<OpenLoan> loans_;  // when they are several, in order of position; only_loan_ then says so
 
   const protocol::SegmentHeader* header_ = nullptr;
   std::uint64_t published_limit_ = 0;
   std::uint64_t checkpoint_at_ = 0;
   std::vector<GroupInUse> groups_;
   std::uint64_t changes_ = 0;
+  std::uint64_t rang_at_ = 0;   // sequence_ when somebody was woken last
+  unsigned rings_ = 0;          // in a row, with few records between
   bool interruptible_ = false;
   bool finished_ = false;
   Error problem_{Errc::ok};

@@ -13,7 +13,7 @@ using protocol::Role;
 ReaderEngine::ReaderEngine(Attached attached) : attached_(std::move(attached)) {}
 
 ReaderEngine::~ReaderEngine() {
-  if (process_ == nullptr || !same_process(*process_, identity_)) return;
+  if (process_ == nullptr || foreign()) return;
   if (notice_.wanted()) attached_.session->notifier().remove(notice_);
   attached_.session->detach(attached_.attachment);
 }
@@ -57,8 +57,12 @@ Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_observer(const std::sha
 Result<void> ReaderEngine::adopt_files(bool interruptible) {
   interruptible_ = interruptible;
   process_ = &process_page();
-  identity_ = attached_.session->identity();
+  origin_ = {&process_->identity, attached_.session->identity()};
   geometry_ = attached_.geometry();
+  mask_ = geometry_.capacity - 1;
+  capacity_log2_ = geometry_.capacity_log2;
+  alignment_mask_ = geometry_.alignment - 1;
+  payload_offset_ = protocol::payload_offset(0, geometry_.alignment);
   auto header = attached_.take(Role::header);
   auto bell = attached_.take(Role::bell);
   if (!header) return tl::unexpected(header.error());
@@ -67,6 +71,8 @@ Result<void> ReaderEngine::adopt_files(bool interruptible) {
   bell_mapping_ = std::move(*bell);
   header_ = header_mapping_.as<const protocol::SegmentHeader>();
   bell_ = bell_mapping_.as<protocol::BellFile>();
+  changes_word_ = &header_->changes;
+  room_sleepers_ = &bell_->room.summary;
   // Lanes that came with Attach may be behind `changes`: the first receive looks again.
   for (AttachedFile& file : attached_.files) {
     if (file.role != Role::lane) continue;
@@ -114,6 +120,8 @@ void ReaderEngine::learn_lanes() {
     lane_added(*lane);
     lanes_.push_back(std::move(lane));
   }
+  for (const auto& lane : lanes_)
+    if (lane->gone) lane_leaves(*lane);
   std::erase_if(lanes_, [](const auto& lane) { return lane->gone; });
 }
 
@@ -144,13 +152,60 @@ bool ReaderEngine::ended() {
   return one_finished && !changed() && !others_hold();
 }
 
-Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
-  count = 0;
-  if (!same_process(*process_, identity_)) [[unlikely]]
+Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
+  const std::uint64_t token = token_;
+  if (const detail::Item* const item = next()) {
+    run = {item, token, 0, 1, lane_, deliveries_};
+  } else {
+    Raw raw;
+    std::size_t count = 0;
+    if (const Errc code = receive_slow(&raw, 1, count, deadline); code != Errc::ok) return code;
+    run = {item_of(raw.token), raw.token, raw.lost, 1, raw.lane, raw.deliveries};
+  }
+  const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(max, protocol::kClaimRecords));
+  if (run.count < most && token_ == run.token + 1) run.count += next_many(most - run.count);
+  if (run.count == most || left_ != 0) return Errc::ok;
+  const Pause pause(*this);
+  for (Raw more; run.count < most && fill_alike(more, run.token + run.count - 1);) {
+    ++run.count;
+    run.lost += more.lost;
+  }
+  return Errc::ok;
+}
+
+Errc ReaderEngine::release_run(std::uint64_t token, const detail::Item* items, std::uint32_t count) {
+  // The last one may end a claim, which takes the slow way.
+  if (count > 1 && release_fast(token, items + count - 2, count - 1)) {
+    token += count - 1;
+    count = 1;
+  }
+  Errc first = Errc::ok;
+  for (; count > 0; --count)
+    if (const Errc code = release(token++); first == Errc::ok) first = code;
+  return first;
+}
+
+Errc ReaderEngine::receive_slow(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
+  const Lane* empty = nullptr;
+  Errc code = Errc::ok;
+  {
+    const Pause pause(*this);
+    code = receive_paused(out, max, count, deadline);
+    if (code == Errc::timed_out && !notice_.wanted()) empty = only_lane();
+  }
+  empty_token_ = empty != nullptr ? token_ : kNever;
+  if (empty != nullptr) finished_word_ = &empty->header->finished;
+  if (postponed_ != Errc::ok) left_ = 0;  // the next call comes here
+  return code;
+}
+
+Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
+  if (foreign()) [[unlikely]]
     return Errc::forked;
   if (max == 0) return Errc::ok;
-  if (postponed_ != Errc::ok) [[unlikely]]
+  if (count == 0 && postponed_ != Errc::ok) [[unlikely]]
     return std::exchange(postponed_, Errc::ok);
+  fence_ = !registered_for_membarrier(*process_);
   if (changed()) [[unlikely]]
     learn_lanes();
   Errc code = fill(out, max, count);
@@ -186,10 +241,10 @@ Errc ReaderEngine::receive(Raw* out, std::size_t max, std::size_t& count, Deadli
       }
       return Errc::timed_out;
     }
-    if (sleeper_.spin(soon)) continue;
+    if (sleeper_.spin(soon) || sleeper_.yield(soon)) continue;
     const bool asking_again = changed();
-    switch (asking_again ? (clock.left() == 0 ? Woken::timed_out : sleeper_.sleep(session, bell_->data, clock, interruptible_, [&] { return anything() || !live(); }))
-                         : sleeper_.sleep(session, bell_->data, clock, interruptible_, ready)) {
+    switch (asking_again ? (clock.left() == 0 ? Woken::timed_out : sleeper_.sleep(session, bell_->data, clock, interruptible_, [&] { return anything() || !live(); }, [&] { return producers_fence(); }))
+                         : sleeper_.sleep(session, bell_->data, clock, interruptible_, ready, [&] { return producers_fence(); })) {
       case Woken::look_again: break;
       case Woken::interrupted: return Errc::interrupted;
       case Woken::timed_out: break;  // one more look, then clock.left() is 0
@@ -218,8 +273,9 @@ Result<void> ReaderEngine::set_notify(void (*notify)(void*), void* context) {
   return attached_.session->notifier().set_callback(notice_, notify, context);
 }
 
-Result<ReaderInfo> ReaderEngine::info() const {
+Result<ReaderInfo> ReaderEngine::info() {
   if (foreign()) return fail(Errc::forked);
+  const Pause pause(*this);
   return ReaderInfo{geometry_.alignment, received_, lost_, outstanding(), static_cast<std::uint32_t>(lanes_.size()), copies_};
 }
 

@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "atoll/fast_path.hpp"
 #include "atoll/protocol/bell.hpp"
 #include "atoll/protocol/fence.hpp"
+#include "atoll/protocol/group.hpp"
 #include "atoll/protocol/lane.hpp"
 #include "atoll/protocol/lane_walk.hpp"
 #include "atoll/protocol/segment_header.hpp"
@@ -20,9 +22,9 @@
 
 namespace atoll_ipc {
 
-class ReaderEngine {
+class ReaderEngine : public detail::FastReader {
  public:
-  using Raw = View::Raw;
+  using Raw = detail::RawView;
 
   static Result<std::unique_ptr<ReaderEngine>> open_group(const std::shared_ptr<Session>& session, const std::string& name, const ConsumerOptions& options,
                                                           bool private_views, bool interruptible);
@@ -33,18 +35,45 @@ class ReaderEngine {
   ReaderEngine& operator=(const ReaderEngine&) = delete;
 
   // Fills up to `max`; waits for the first only. ok, or the code; detail_error() tells more.
-  Errc receive(Raw* out, std::size_t max, std::size_t& count, Deadline deadline);
+  Errc receive(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
+    for (count = 0; count < max && take(out[count]);) ++count;
+    return count == max ? Errc::ok : receive_slow(out, max, count, deadline);
+  }
+  // Goes on from `count` records, which the fast path found; waits only if there are none.
+  Errc receive_slow(Raw* out, std::size_t max, std::size_t& count, Deadline deadline);
+  // 1 to `max` records that lie in one batch one after another.
+  struct Run {
+    const detail::Item* items = nullptr;
+    std::uint64_t token = 0;  // of the first
+    std::uint64_t lost = 0;
+    std::uint32_t count = 0;
+    std::uint16_t lane = 0;
+    std::uint16_t deliveries = 0;
+  };
+  Errc receive_run(Run& run, std::size_t max, Deadline deadline);
   [[nodiscard]] Error detail_error(Errc code) const;
 
-  virtual Errc release(std::uint64_t token) = 0;
-  virtual Errc acknowledge(std::uint64_t token) = 0;
-  virtual Errc acknowledge_up_to(std::uint64_t token) = 0;
-  virtual Errc reject(std::uint64_t token) = 0;
+  Errc release(std::uint64_t token) {
+    if (token >= token_ || !release_fast(token, item_ - (token_ - token))) [[unlikely]]
+      return release_slow(token);
+    if (producer_sleeps()) [[unlikely]]
+      wake_producers();
+    return Errc::ok;
+  }
+  // `count` records of one batch from this one on.
+  Errc release_run(std::uint64_t token, const detail::Item* items, std::uint32_t count);
+  Errc release_slow(std::uint64_t token) { return Pause(*this), do_release(token); }
+  void wake_producers() noexcept { ring_all(bell_->room, attached_.session->bells()); }
+  // The record of a view that is not released; it stays where it is until then.
+  [[nodiscard]] virtual const detail::Item* item_of(std::uint64_t token) const noexcept = 0;
+  Errc acknowledge(std::uint64_t token) { return Pause(*this), do_acknowledge(token); }
+  Errc acknowledge_up_to(std::uint64_t token) { return Pause(*this), do_acknowledge_up_to(token); }
+  Errc reject(std::uint64_t token) { return Pause(*this), do_reject(token); }
 
   Result<int> event_fd();
   Result<void> set_notify(void (*notify)(void*), void* context);
-  [[nodiscard]] Result<ReaderInfo> info() const;
-  [[nodiscard]] bool foreign() const noexcept { return !same_process(*process_, identity_); }
+  [[nodiscard]] Result<ReaderInfo> info();
+  [[nodiscard]] bool foreign() const noexcept { return !origin_.here(); }
 
  protected:
   struct Lane {
@@ -53,11 +82,12 @@ class ReaderEngine {
     std::shared_ptr<Mapping> mapping;
     const protocol::LaneHeader* header = nullptr;
     const std::byte* ring = nullptr;
+    protocol::LanePosition* place = nullptr;  // the group's, in its file; null for observers
+    std::uint64_t position = 0;  // observers and exclusive groups: the next record
+    std::uint64_t sequence = 0;  // its number
     bool damaged = false;
     bool reported = false;
     bool gone = false;           // does not exist any more; kept until it is read
-    std::uint64_t position = 0;  // observers and exclusive groups
-    std::uint64_t sequence = 0;  // of the record there
     std::uint64_t redelivered_below = 0;
     std::uint64_t lost = 0;      // to be told with the next record
     bool started = false;
@@ -66,21 +96,53 @@ class ReaderEngine {
   explicit ReaderEngine(Attached attached);
   Result<void> adopt_files(bool interruptible);
 
+  // Takes back from FastReader what the caller did with it, and gives it anew. Whatever looks at lanes or
+  // batches stands between the two.
+  virtual void pause_fast() noexcept {}
+  virtual void open_fast() noexcept {}
+  class Pause {
+   public:
+    explicit Pause(ReaderEngine& engine) noexcept : engine_(engine) { engine_.pause_fast(); }
+    ~Pause() { engine_.open_fast(); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    ReaderEngine& engine_;
+  };
+
+  virtual Errc do_release(std::uint64_t token) = 0;
+  virtual Errc do_acknowledge(std::uint64_t token) = 0;
+  virtual Errc do_acknowledge_up_to(std::uint64_t token) = 0;
+  virtual Errc do_reject(std::uint64_t token) = 0;
+
   // What there is right now, without waiting. 0 = nothing. problem_ is set on a code other than ok.
   virtual Errc fill(Raw* out, std::size_t max, std::size_t& count) = 0;
+  // The record after this one, if it is there and lies behind it in the same batch.
+  virtual bool fill_alike(Raw& /*out*/, std::uint64_t /*after*/) { return false; }
   // Cheap: might fill() find something?
   [[nodiscard]] virtual bool anything() = 0;
   // Has everything in this lane up to its end been read?
   [[nodiscard]] virtual bool lane_read(const Lane& lane, std::uint64_t end) = 0;
   // Is anything still with others?
   [[nodiscard]] virtual bool others_hold() { return false; }
+  // Nothing was found: the lane of which the fast path may say so by itself from now on.
+  [[nodiscard]] virtual const Lane* only_lane() { return nullptr; }
   // A lane has been mapped.
   virtual void lane_added(Lane& lane) = 0;
+  // A lane is about to be forgotten: its file is gone and read.
+  virtual void lane_leaves(const Lane&) {}
   [[nodiscard]] virtual std::uint64_t outstanding() const = 0;
 
   [[nodiscard]] bool changed() const noexcept { return header_->changes.load_acquire() != changes_; }
   [[nodiscard]] bool live() const noexcept {
     return header_->state.load_acquire() == static_cast<std::uint32_t>(protocol::SegmentState::live) && !attached_.attachment->lost.load(std::memory_order_relaxed);
+  }
+  // Do the producers of all lanes fence before they look at the sleepers? Then a sleeper needs no membarrier.
+  [[nodiscard]] bool producers_fence() const noexcept {
+    for (const auto& lane : lanes_)
+      if (lane->header->wake_mode.load_acquire() != static_cast<std::uint32_t>(protocol::WakeMode::fenced)) return false;
+    return true;
   }
   void learn_lanes();
   [[nodiscard]] bool ended();
@@ -92,37 +154,41 @@ class ReaderEngine {
   const protocol::SegmentHeader* header_ = nullptr;
   protocol::BellFile* bell_ = nullptr;
   ProcessPage* process_ = nullptr;
-  std::uint64_t identity_ = 0;
   protocol::RingGeometry geometry_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::size_t turn_ = 0;  // which lane is looked at first
   bool copies_ = false;
   bool interruptible_ = false;
   Access lane_access_ = Access::read;
+  std::uint64_t mask_ = 0;
+  unsigned capacity_log2_ = 0;
+  bool automatic_ = true;  // releasing acknowledges
   std::uint64_t received_ = 0;
+  std::uint64_t received_when_empty_ = 0;
   std::uint64_t lost_ = 0;
   Error problem_{Errc::ok};
 
  private:
   // What fill() answered: records first, and a damaged lane, which it tells once, with the next call.
   [[nodiscard]] Errc answer(Errc code, std::size_t count) noexcept {
-    received_ += count;
-    in_a_row_ += count;
-    if (count > 0 && code == Errc::lane_damaged) postponed_ = code;
+    if (count > 0 && code == Errc::lane_damaged) {
+      postponed_ = code;
+    }
     return count > 0 ? Errc::ok : code;
   }
 
   // A reader as fast as its producer would take the cache line away for every single record. After a row of
   // records it stays away from it for a moment (at most about 0.8 us) and then finds many.
   void let_producers_get_ahead() noexcept {
-    for (std::uint64_t i = 4 * in_a_row_ < kMostPauses ? 4 * in_a_row_ : kMostPauses; i > 0; --i) protocol::spin_pause();
-    in_a_row_ = 0;
+    const std::uint64_t row = received_ - received_when_empty_;
+    for (std::uint64_t i = row < 2 ? 0 : 4 * row < kMostPauses ? 4 * row : kMostPauses; i > 0; --i) protocol::spin_pause();
+    received_when_empty_ = received_;
   }
 
+  Errc receive_paused(Raw* out, std::size_t max, std::size_t& count, Deadline deadline);
+
   static constexpr std::uint64_t kMostPauses = 64;
-  std::uint64_t in_a_row_ = 0;  // records received since there was nothing
   Errc postponed_ = Errc::ok;
-  std::uint64_t changes_ = 0;
   std::int64_t learn_again_ns_ = 0;
   Sleeper sleeper_;
   Notice notice_;

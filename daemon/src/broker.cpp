@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <limits>
 
 #include "atoll/protocol/kill_point.hpp"
 #include "bell_tower.hpp"
@@ -188,8 +189,17 @@ Result<void> Broker::listen() {
   return loop->watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_some(); });
 }
 
+// Whoever waits without a deadline looks again once a minute: a hint may have been lost to a vandal.
+void Broker::wake_waiters_each_minute() {
+  loop->after(static_cast<std::int64_t>(protocol::kWaitCeilingNs), [this] {
+    static_cast<void>(guarded([&] { futex_wake(runtime.bells->life, std::numeric_limits<int>::max()); }));
+    wake_waiters_each_minute();
+  });
+}
+
 Result<void> Broker::run() {
   announce_life(*runtime.bells);
+  wake_waiters_each_minute();
   watch_idleness();
   spdlog::info("atolld {} serves {} (epoch {}, {} segments)", ATOLL_VERSION, runtime.socket_path, epoch, store->all().size());
   notify_service("READY=1\nSTATUS=serving " + runtime.socket_path);

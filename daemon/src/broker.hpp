@@ -73,6 +73,7 @@ class Broker {
   void process_ended(SlotKey key);
   void on_signal();
   void watch_idleness();
+  void wake_waiters_each_minute();
   Result<void> write_journal();
   void leave();
 

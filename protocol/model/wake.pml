@@ -4,7 +4,8 @@
  * nothing left. With BELLS=1 the sleepers are two threads of one process and share a bell; with BELLS=2 they are two
  * processes. With WORDS=2 their slots lie in different words, so that both levels of the list matter. A waker's commit passes through a
  * store buffer that drains at any time, at its own locked instructions, and when somebody else executes
- * membarrier(GLOBAL_EXPEDITED) and the waker is registered. With WAKERS_FENCE the wakers fence instead.
+ * membarrier(GLOBAL_EXPEDITED) and the waker is registered. With WAKERS_FENCE the wakers fence instead. With MODES each
+ * first waker changes between the two as it likes and says so in its lane; sleepers use membarrier only if a lane needs it.
  * With DEATH a waker may die anywhere between its commit and the wake; the broker then rings everybody.
  *
  * Checked: nobody sleeps for ever while there is a record it has not read (an invalid end state). There
@@ -14,6 +15,10 @@
  * RUN   two_words          -DBELLS=2 -DWORDS=2
  * RUN   wakers_fence       -DBELLS=1 -DWORDS=1 -DWAKERS_FENCE -DNO_MEMBARRIER
  * RUN   death              -DBELLS=1 -DWORDS=1 -DDEATH
+ * RUN   modes              -DBELLS=1 -DWORDS=1 -DMODES
+ * LONG  modes_two_records  -DBELLS=1 -DWORDS=1 -DMODES -DRECORDS=2
+ * LONG  modes_two_bells    -DBELLS=2 -DWORDS=1 -DMODES
+ * LONG  modes_death        -DBELLS=1 -DWORDS=1 -DMODES -DDEATH
  * LONG  two_bells          -DBELLS=2 -DWORDS=1
  * LONG  two_records        -DBELLS=1 -DWORDS=1 -DRECORDS=2
  * LONG  death_two_bells    -DBELLS=2 -DWORDS=1 -DDEATH
@@ -24,6 +29,8 @@
  * FAIL  summary_before_slot -DBELLS=2 -DWORDS=2 -DSUMMARY_FIRST
  * FAIL  clears_slots_first -DBELLS=2 -DWORDS=1 -DSLOTS_THEN_SUMMARY
  * FAIL  sequence_read_late -DBELLS=1 -DWORDS=1 -DSEQUENCE_LATE
+ * FAIL  modes_read_early    -DBELLS=1 -DWORDS=1 -DMODES -DMODE_EARLY
+ * FAIL  modes_no_fence     -DBELLS=1 -DWORDS=1 -DMODES -DNO_FENCE_AFTER_CHANGE
  * FAIL  broker_rings_nobody -DBELLS=1 -DWORDS=1 -DDEATH -DNO_BROKER
  */
 #ifndef BELLS
@@ -46,6 +53,10 @@ byte buffered[WAKERS];         /* committed, but still in the waker's store buff
 byte summary = 0;              /* bit w: slots[w] may have a bit set */
 byte slots[WORDS];             /* bit b: bell b */
 bool asleep[BELLS];
+#ifdef MODES
+bool registered[WAKERS];       /* lane.wake_mode: false = fenced */
+bool registering[WAKERS];      /* that store is still in the store buffer */
+#endif
 
 /* A bell's sequence is only ever compared with a copy of it, so the copy is modelled as "still the same". */
 bool same[SLEEPERS];
@@ -62,7 +73,13 @@ inline drain(w) {
     if
     :: buffered[w] > 0 -> committed[w] = committed[w] + buffered[w]; buffered[w] = 0;
     :: else -> skip;
+    fi;
+#ifdef MODES
+    if
+    :: registering[w] -> registered[w] = true; registering[w] = false;
+    :: else -> skip;
     fi
+#endif
   }
 }
 
@@ -84,6 +101,9 @@ inline look() {
 proctype sleeper(byte me) {
   byte seen[WAKERS];
   bool news = false;
+#ifdef MODES
+  bool barrier = false;
+#endif
   do
   :: seen[0] == RECORDS && seen[1] == RECORDS -> break
   :: else ->
@@ -98,6 +118,9 @@ proctype sleeper(byte me) {
 #ifndef SEQUENCE_LATE
         same[me] = true;
 #endif
+#ifdef MODE_EARLY
+        barrier = registered[0] || registered[1];
+#endif
         /* A plain store, visible at the latest with the locked instruction after it. */
         asleep[BELL_OF(me)] = true;
 #ifdef SUMMARY_FIRST
@@ -107,7 +130,17 @@ proctype sleeper(byte me) {
         slots[WORD_OF(BELL_OF(me))] = slots[WORD_OF(BELL_OF(me))] | (1 << BELL_OF(me));
         summary = summary | (1 << WORD_OF(BELL_OF(me)));
 #endif
-#if !defined(NO_MEMBARRIER) && !defined(NOT_REGISTERED)
+#ifdef MODES
+#ifndef MODE_EARLY
+        barrier = registered[0];
+        barrier = barrier || registered[1];
+#endif
+        if
+        :: barrier -> drain(0); drain(1);
+        :: else -> skip;
+        fi;
+        barrier = false;
+#elif !defined(NO_MEMBARRIER) && !defined(NOT_REGISTERED)
         drain(0);
         drain(1);
 #endif
@@ -153,12 +186,31 @@ inline ring(word) {
   skip; atomic { bits = 0; bell = 0; }
 }
 
+#ifdef MODES
+/* To fenced: the store is visible after what was committed before it. To registered: the store, then a fence. */
+inline change_mode() {
+  if
+  :: !fences -> atomic { drain(me); registered[me] = false; fences = true; }
+  :: else -> atomic { registering[me] = true; fences = false; }
+#ifndef NO_FENCE_AFTER_CHANGE
+     drain(me);
+#endif
+  fi
+}
+#endif
+
 inline commit_and_wake() {
   do
   :: record == RECORDS -> break
+#ifdef MODES
+  :: me == 0 && changes < 2 -> changes++; change_mode();
+#endif
   :: atomic { record < RECORDS -> buffered[me] = buffered[me] + 1; record++; MAY_DIE; }
 #ifdef WAKERS_FENCE
      drain(me);
+#endif
+#ifdef MODES
+     if :: fences -> drain(me); :: else -> skip; fi;
 #endif
      if
      :: summary == 0 -> skip;
@@ -189,6 +241,10 @@ proctype waker(byte me) {
   byte bits = 0;
   byte bell = 0;
   byte record = 0;
+#ifdef MODES
+  byte changes = 0;
+  bool fences = true;
+#endif
   commit_and_wake();
   goto done;
 gone:
@@ -209,6 +265,10 @@ end:
   do
   :: d_step { buffered[0] > 0 -> committed[0] = committed[0] + buffered[0]; buffered[0] = 0; }
   :: d_step { buffered[1] > 0 -> committed[1] = committed[1] + buffered[1]; buffered[1] = 0; }
+#ifdef MODES
+  /* In order: what was committed before is visible before. */
+  :: d_step { registering[0] && buffered[0] == 0 -> registered[0] = true; registering[0] = false; }
+#endif
   od
 }
 

@@ -170,7 +170,8 @@ class Lane:
         # state, owner (of an owned lane), producer id, incarnation
         put(128, "IHHIIQQQ", self.state, 4 if self.state == 1 else 0, 0, 2 if self.state == 1 else 0, 0, 11, 1, 0)
         put(256, "Q", self.limit)
-        put(384, "QQQ", self.published[0], self.published[1], self.finished)
+        put(264, "Q", self.finished)
+        put(384, "QQ", self.published[0], self.published[1])
         put(640, "Q", len(self.checkpoints))
         for i, (position, sequence) in enumerate(self.checkpoints):
             put(1024 + 16 * (i % 32), "QQ", position, sequence)

@@ -57,7 +57,7 @@ try {
   includes = headers();
 }
 
-const configure = ['-S', packageDirectory, '-B', buildDirectory, '-DCMAKE_BUILD_TYPE=Release',
+const configure = ['-S', packageDirectory, '-B', buildDirectory, '-DCMAKE_BUILD_TYPE=Release', '-DATOLL_WERROR=OFF',
   `-DNODE_API_INCLUDE=${includes.map((directory) => path.resolve(directory)).join(';')}`, ...definitions];
 // An existing build directory keeps its generator.
 if (!fs.existsSync(path.join(buildDirectory, 'CMakeCache.txt')) && has('ninja')) configure.push('-G', 'Ninja');

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "atoll/error.hpp"
+#include "atoll/fast_path.hpp"
 
 namespace atoll_ipc {
 
@@ -116,18 +117,36 @@ struct ObserverOptions {
 // Must not outlive its Producer's close.
 class ATOLL_CXX_API Loan {
  public:
-  Loan(Loan&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)), data_(other.data_), token_(other.token_) {}
-  Loan& operator=(Loan&& other) noexcept;
-  ~Loan();
+  Loan(Loan&& other) noexcept : fast_(std::exchange(other.fast_, nullptr)), data_(other.data_), token_(other.token_) {}
+  Loan& operator=(Loan&& other) noexcept {
+    if (this != &other) {
+      static_cast<void>(abort());
+      fast_ = std::exchange(other.fast_, nullptr);
+      data_ = other.data_;
+      token_ = other.token_;
+    }
+    return *this;
+  }
+  ~Loan() {
+    if (fast_ != nullptr) static_cast<void>(abort());
+  }
   [[nodiscard]] std::span<std::byte> data() const noexcept { return data_; }
-  Result<void> commit();
-  Result<void> abort();
+  Result<void> commit() {
+    if (fast_ == nullptr || !fast_->commit_fast(token_)) [[unlikely]]
+      return settle(true);
+    if (fast_->somebody_sleeps()) [[unlikely]]
+      wake();
+    fast_ = nullptr;
+    return {};
+  }
+  Result<void> abort() { return settle(false); }
 
  private:
   friend class Producer;
-  Loan(ProducerEngine* engine, std::span<std::byte> data, std::uint64_t token) noexcept
-      : engine_(engine), data_(data), token_(token) {}
-  ProducerEngine* engine_;
+  Loan(detail::FastProducer* fast, std::span<std::byte> data, std::uint64_t token) noexcept : fast_(fast), data_(data), token_(token) {}
+  Result<void> settle(bool commit);
+  void wake() noexcept;
+  detail::FastProducer* fast_;
   std::span<std::byte> data_;
   std::uint64_t token_;
 };
@@ -142,18 +161,35 @@ struct ProducerInfo {
 // Writes a stream through a lane of its own.
 class ATOLL_CXX_API Producer {
  public:
-  Producer(Producer&&) noexcept;
-  Producer& operator=(Producer&&) noexcept;
-  ~Producer();  // closes; open loans are aborted
+  Producer(Producer&& other) noexcept : fast_(std::exchange(other.fast_, nullptr)) {}
+  Producer& operator=(Producer&& other) noexcept {
+    if (this != &other) {
+      close();
+      fast_ = std::exchange(other.fast_, nullptr);
+    }
+    return *this;
+  }
+  ~Producer() { close(); }  // open loans are aborted
 
-  Result<void> send(std::span<const std::byte> data, Deadline deadline = Deadline::never(), Content content = Content::bytes);
+  Result<void> send(std::span<const std::byte> data, Deadline deadline = Deadline::never(), Content content = Content::bytes) {
+    if (fast_ == nullptr || !fast_->store_fast(data.data(), data.size(), static_cast<std::uint16_t>(content))) [[unlikely]]
+      return send_slow(data, deadline, content);
+    if (fast_->somebody_sleeps()) [[unlikely]]
+      wake();
+    return {};
+  }
   Result<void> send(std::string_view text, Deadline deadline = Deadline::never(), Content content = Content::text) {
     return send(std::as_bytes(std::span(text.data(), text.size())), deadline, content);
   }
   // `sent` (may be null) receives how many were stored or dropped, also on failure.
   Result<void> send_many(std::span<const std::span<const std::byte>> records, Deadline deadline = Deadline::never(),
                          Content content = Content::bytes, std::size_t* sent = nullptr);
-  Result<Loan> loan(std::uint64_t length, Deadline deadline = Deadline::never(), Content content = Content::bytes);
+  Result<Loan> loan(std::uint64_t length, Deadline deadline = Deadline::never(), Content content = Content::bytes) {
+    std::byte* const data = fast_ != nullptr ? fast_->loan_fast(length, static_cast<std::uint16_t>(content)) : nullptr;
+    if (data == nullptr) [[unlikely]]
+      return loan_slow(length, deadline, content);
+    return Loan(fast_, {data, static_cast<std::size_t>(length)}, fast_->only_loan_);
+  }
   Result<void> finish();
   Result<int> event_fd();
   Result<void> set_notify(void (*notify)(void*), void* context);
@@ -164,7 +200,10 @@ class ATOLL_CXX_API Producer {
   friend class Client;
   friend struct EngineAccess;
   explicit Producer(std::unique_ptr<ProducerEngine> engine) noexcept;
-  std::unique_ptr<ProducerEngine> engine_;
+  Result<void> send_slow(std::span<const std::byte> data, Deadline deadline, Content content);
+  Result<Loan> loan_slow(std::uint64_t length, Deadline deadline, Content content);
+  void wake() noexcept;
+  detail::FastProducer* fast_;  // a ProducerEngine, owned
 };
 
 // A received record. Released by its destructor or release(). In the default (automatic) mode
@@ -173,38 +212,148 @@ class ATOLL_CXX_API Producer {
 class ATOLL_CXX_API View {
  public:
   View() noexcept = default;
-  View(View&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)), raw_(other.raw_) {}
-  View& operator=(View&& other) noexcept;
-  ~View() {
-    if (engine_) static_cast<void>(release());
+  View(View&& other) noexcept
+      : fast_(std::exchange(other.fast_, nullptr)), item_(other.item_), token_(other.token_), lost_(other.lost_), lane_(other.lane_), deliveries_(other.deliveries_) {}
+  View& operator=(View&& other) noexcept {
+    if (this != &other) {
+      if (fast_ != nullptr) static_cast<void>(release());
+      fast_ = std::exchange(other.fast_, nullptr);
+      item_ = other.item_;
+      token_ = other.token_;
+      lost_ = other.lost_;
+      lane_ = other.lane_;
+      deliveries_ = other.deliveries_;
+    }
+    return *this;
   }
-  [[nodiscard]] std::span<const std::byte> data() const noexcept { return {static_cast<const std::byte*>(raw_.data), static_cast<std::size_t>(raw_.length)}; }
-  [[nodiscard]] std::string_view text() const noexcept { return {static_cast<const char*>(raw_.data), static_cast<std::size_t>(raw_.length)}; }
-  [[nodiscard]] std::uint64_t sequence() const noexcept { return raw_.sequence; }
-  [[nodiscard]] std::uint64_t lost() const noexcept { return raw_.lost; }
-  [[nodiscard]] unsigned lane() const noexcept { return raw_.lane; }
-  [[nodiscard]] Content content() const noexcept { return static_cast<Content>(raw_.content); }
-  [[nodiscard]] unsigned deliveries() const noexcept { return raw_.deliveries; }
-  [[nodiscard]] bool redelivered() const noexcept { return raw_.deliveries > 1; }
-  Result<void> release();
+  [[gnu::always_inline]] ~View() {
+    if (fast_ != nullptr) static_cast<void>(release());
+  }
+  // Empty after release().
+  [[nodiscard]] std::span<const std::byte> data() const noexcept { return fast_ != nullptr ? std::span<const std::byte>(item_->data, item_->length) : std::span<const std::byte>(); }
+  [[nodiscard]] std::string_view text() const noexcept { return fast_ != nullptr ? std::string_view(reinterpret_cast<const char*>(item_->data), item_->length) : std::string_view(); }
+  [[nodiscard]] std::uint64_t sequence() const noexcept { return fast_ != nullptr ? item_->sequence : 0; }
+  [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
+  [[nodiscard]] unsigned lane() const noexcept { return lane_; }
+  [[nodiscard]] Content content() const noexcept { return fast_ != nullptr ? static_cast<Content>(item_->content()) : Content::bytes; }
+  [[nodiscard]] unsigned deliveries() const noexcept { return deliveries_; }
+  [[nodiscard]] bool redelivered() const noexcept { return deliveries_ > 1; }
+  [[gnu::always_inline]] Result<void> release() {
+    detail::FastReader* const fast = std::exchange(fast_, nullptr);
+    if (fast == nullptr || !fast->release_fast(token_, item_)) [[unlikely]]
+      return release_slow(fast, token_);
+    if (fast->producer_sleeps()) [[unlikely]]
+      wake(fast);
+    return {};
+  }
   Result<void> acknowledge();
   Result<void> acknowledge_up_to();
   Result<void> reject();
 
-  // The same fields, in the same order, as atoll_view.
-  struct Raw {
-    const void* data;
-    std::uint64_t length, sequence, lost;
-    std::uint16_t lane, content, deliveries, reserved;
-    std::uint64_t token;
-  };
-
  private:
   friend class Consumer;
   friend class Observer;
-  View(ReaderEngine* engine, const Raw& raw) noexcept : engine_(engine), raw_(raw) {}
-  ReaderEngine* engine_ = nullptr;
-  Raw raw_{};
+  friend class Views;
+  View(detail::FastReader* fast, const detail::Item* item, std::uint64_t token, std::uint64_t lost, std::uint16_t lane, std::uint16_t deliveries) noexcept
+      : fast_(fast), item_(item), token_(token), lost_(lost), lane_(lane), deliveries_(deliveries) {}
+  // With values, not `this`: so a view can live in registers.
+  static Result<void> release_slow(detail::FastReader* fast, std::uint64_t token);
+  static void wake(detail::FastReader* fast) noexcept;
+  detail::FastReader* fast_ = nullptr;
+  const detail::Item* item_ = nullptr;  // valid until the release
+  std::uint64_t token_ = 0;
+  std::uint64_t lost_ = 0;
+  std::uint16_t lane_ = 0;
+  std::uint16_t deliveries_ = 0;
+};
+
+// The records of one receive_many: one lane's, in order, at most 64. Released together by the destructor
+// or release(); acknowledged by that in automatic mode, else by acknowledge() or reject().
+//   for (const auto& record : views) use(record.data());
+// Elements are looked at in place and end with their Views. Must not be used after its Consumer is closed.
+class ATOLL_CXX_API Views {
+ public:
+  class Record {
+   public:
+    [[nodiscard]] std::span<const std::byte> data() const noexcept { return {item_->data, item_->length}; }
+    [[nodiscard]] std::string_view text() const noexcept { return {reinterpret_cast<const char*>(item_->data), item_->length}; }
+    [[nodiscard]] std::uint64_t sequence() const noexcept { return item_->sequence; }
+    [[nodiscard]] Content content() const noexcept { return static_cast<Content>(item_->content()); }
+
+   private:
+    friend class Views;
+    explicit Record(const detail::Item* item) noexcept : item_(item) {}
+    const detail::Item* item_;
+  };
+  class Iterator {
+   public:
+    using value_type = Record;
+    using difference_type = std::ptrdiff_t;
+    Iterator() noexcept = default;
+    Record operator*() const noexcept { return Record(item_); }
+    Iterator& operator++() noexcept { return ++item_, *this; }
+    Iterator operator++(int) noexcept { return Iterator(item_++); }
+    bool operator==(const Iterator&) const noexcept = default;
+
+   private:
+    friend class Views;
+    explicit Iterator(const detail::Item* item) noexcept : item_(item) {}
+    const detail::Item* item_ = nullptr;
+  };
+
+  Views() noexcept = default;
+  Views(Views&& other) noexcept
+      : fast_(std::exchange(other.fast_, nullptr)), items_(other.items_), token_(other.token_), lost_(other.lost_),
+        count_(std::exchange(other.count_, 0)), lane_(other.lane_), deliveries_(other.deliveries_) {}
+  Views& operator=(Views&& other) noexcept {
+    if (this != &other) {
+      if (fast_ != nullptr) static_cast<void>(release());
+      fast_ = std::exchange(other.fast_, nullptr);
+      items_ = other.items_;
+      token_ = other.token_;
+      lost_ = other.lost_;
+      count_ = std::exchange(other.count_, 0);
+      lane_ = other.lane_;
+      deliveries_ = other.deliveries_;
+    }
+    return *this;
+  }
+  ~Views() {
+    if (fast_ != nullptr) static_cast<void>(release());
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return count_; }
+  [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
+  [[nodiscard]] Record operator[](std::size_t index) const noexcept { return Record(items_ + index); }  // index < size()
+  [[nodiscard]] Iterator begin() const noexcept { return Iterator(items_); }
+  [[nodiscard]] Iterator end() const noexcept { return Iterator(items_ + count_); }
+  // Records lost between the one received before these and the last of these.
+  [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
+  [[nodiscard]] unsigned lane() const noexcept { return lane_; }
+  [[nodiscard]] unsigned deliveries() const noexcept { return deliveries_; }
+  [[nodiscard]] bool redelivered() const noexcept { return deliveries_ > 1; }
+  Result<void> release() {
+    detail::FastReader* const fast = std::exchange(fast_, nullptr);
+    const std::uint32_t count = std::exchange(count_, 0);
+    if (fast == nullptr || !fast->release_fast(token_, items_ + count - 1, count)) [[unlikely]]
+      return release_slow(fast, token_, items_, count);
+    if (fast->producer_sleeps()) [[unlikely]]
+      View::wake(fast);
+    return {};
+  }
+  Result<void> acknowledge();  // all of them, and what was received before them
+  Result<void> acknowledge(std::size_t index);
+  Result<void> reject(std::size_t index);
+
+ private:
+  friend class Consumer;
+  static Result<void> release_slow(detail::FastReader* fast, std::uint64_t token, const detail::Item* items, std::uint32_t count);
+  detail::FastReader* fast_ = nullptr;
+  const detail::Item* items_ = nullptr;
+  std::uint64_t token_ = 0;  // of the first
+  std::uint64_t lost_ = 0;
+  std::uint32_t count_ = 0;
+  std::uint16_t lane_ = 0;
+  std::uint16_t deliveries_ = 0;
 };
 
 struct ReaderInfo {
@@ -217,11 +366,30 @@ struct ReaderInfo {
 // A member of a group.
 class ATOLL_CXX_API Consumer {
  public:
-  Consumer(Consumer&&) noexcept;
-  Consumer& operator=(Consumer&&) noexcept;
-  ~Consumer();
-  Result<View> receive(Deadline deadline = Deadline::never());
-  Result<std::vector<View>> receive_many(std::size_t max, Deadline deadline = Deadline::never());
+  Consumer(Consumer&& other) noexcept : fast_(std::exchange(other.fast_, nullptr)) {}
+  Consumer& operator=(Consumer&& other) noexcept {
+    if (this != &other) {
+      close();
+      fast_ = std::exchange(other.fast_, nullptr);
+    }
+    return *this;
+  }
+  ~Consumer() { close(); }
+  [[gnu::always_inline]] Result<View> receive(Deadline deadline = Deadline::never()) {
+    detail::FastReader* const fast = fast_;
+    if (fast != nullptr) [[likely]] {
+      const std::uint64_t token = fast->token_;
+      if (const detail::Item* const item = fast->next()) [[likely]]
+        return View(fast, item, token, 0, fast->lane_, fast->deliveries_);
+      if (deadline.timeout_ns() == 0 && fast->surely_nothing()) return fail(Errc::timed_out);
+    }
+    Slow slow{};
+    if (const Errc code = receive_slow(fast, deadline, slow); code != Errc::ok) [[unlikely]]
+      return problem(fast, code);
+    return View(fast, slow.item, slow.token, slow.lost, slow.lane, slow.deliveries);
+  }
+  // Waits for the first only. 1 to `max` records; at most 64, and of one lane.
+  Result<Views> receive_many(std::size_t max = 64, Deadline deadline = Deadline::never());
   Result<int> event_fd();
   Result<void> set_notify(void (*notify)(void*), void* context);
   [[nodiscard]] Result<ReaderInfo> info() const;
@@ -231,15 +399,28 @@ class ATOLL_CXX_API Consumer {
   friend class Client;
   friend struct EngineAccess;
   explicit Consumer(std::unique_ptr<ReaderEngine> engine) noexcept;
-  std::unique_ptr<ReaderEngine> engine_;
+  struct Slow {
+    const detail::Item* item;
+    std::uint64_t token, lost;
+    std::uint16_t lane, deliveries;
+  };
+  static Errc receive_slow(detail::FastReader* fast, Deadline deadline, Slow& out);
+  static tl::unexpected<Error> problem(detail::FastReader* fast, Errc code);
+  detail::FastReader* fast_;  // a ReaderEngine, owned
 };
 
 // Watches a stream: takes nothing away, holds nothing back, gets copies.
 class ATOLL_CXX_API Observer {
  public:
-  Observer(Observer&&) noexcept;
-  Observer& operator=(Observer&&) noexcept;
-  ~Observer();
+  Observer(Observer&& other) noexcept : fast_(std::exchange(other.fast_, nullptr)) {}
+  Observer& operator=(Observer&& other) noexcept {
+    if (this != &other) {
+      close();
+      fast_ = std::exchange(other.fast_, nullptr);
+    }
+    return *this;
+  }
+  ~Observer() { close(); }
   Result<View> receive(Deadline deadline = Deadline::never());
   Result<int> event_fd();
   Result<void> set_notify(void (*notify)(void*), void* context);
@@ -250,7 +431,7 @@ class ATOLL_CXX_API Observer {
   friend class Client;
   friend struct EngineAccess;
   explicit Observer(std::unique_ptr<ReaderEngine> engine) noexcept;
-  std::unique_ptr<ReaderEngine> engine_;
+  detail::FastReader* fast_;  // a ReaderEngine, owned
 };
 
 struct BytesInfo {
@@ -294,7 +475,7 @@ class ATOLL_CXX_API Bytes {
 // A connection to the broker. Copies share it; handles keep what they need of it alive.
 class ATOLL_CXX_API Client {
  public:
-  static Result<Client> connect(const ConnectOptions& options = {});
+  static Result<Client> connect(const ConnectOptions& options = {}) { return connect_from(options, detail::kInterface); }
 
   // True: made now. False: was there, with the same options.
   Result<bool> create(std::string_view name, const StreamOptions& options);
@@ -309,6 +490,8 @@ class ATOLL_CXX_API Client {
 
  private:
   friend struct EngineAccess;
+  // `interface`: the one the caller was compiled with (fast_path.hpp); another one than the library's is refused.
+  static Result<Client> connect_from(const ConnectOptions& options, std::uint32_t interface);
   Client(std::shared_ptr<Session> session, bool interruptible) noexcept;
   std::shared_ptr<Session> session_;
   bool interruptible_;

@@ -4,8 +4,8 @@
 // and the producer's lines only when there is no producer. Positions are 64-bit counts of bytes
 // since the lane began; the ring index is position & (capacity - 1). SPEC.md, "Lanes".
 //
-//   0            128            256        384             512        640          1024
-//   | HeaderPage | broker       | limit    | tail,seq,...  | counters | checkpoints: count | table |
+//   0            128            256              384             512        640          1024
+//   | HeaderPage | broker       | limit, ...     | tail,sequence | counters | checkpoints: count | table |
 #pragma once
 
 #include <cstddef>
@@ -52,13 +52,13 @@ struct LaneHeader {
   // before any byte below it is touched. SYNC limit: see SegmentHeader::active_groups.
   // Producer dies before: nothing below was touched. After: readers believe less is left than is.
   alignas(128) Word64 limit;
+  Word64 finished;  // 0, or tail | 1: the producer said finish() there. Not beside tail: idle readers look at it
+  Word32 wake_mode;
   // Everything below tail is settled: committed, aborted or padding. With open loans it stays at the
   // oldest one. Stored after the commit word, `sequence` first, so it may lag after a death: the broker
   // walks on from it, settles what it finds claimed, and has the true end.
   alignas(128) Word64 tail;
   Word64 sequence;  // of the record at tail, whole
-  Word64 finished;  // 0, or tail | 1: the producer said finish() there
-  Word32 wake_mode;
   // Producer's counters.
   alignas(128) Word64 dropped;   // records refused because the ring was full (drop-new)
   Word64 blocked;                // times that send had to wait
@@ -76,10 +76,10 @@ static_assert(offsetof(LaneHeader, incarnation) == 152);
 static_assert(offsetof(LaneHeader, successor_generation) == 160);
 static_assert(offsetof(LaneHeader, successor_lane) == 168);
 static_assert(offsetof(LaneHeader, limit) == 256);
+static_assert(offsetof(LaneHeader, finished) == 264);
+static_assert(offsetof(LaneHeader, wake_mode) == 272);
 static_assert(offsetof(LaneHeader, tail) == 384);
 static_assert(offsetof(LaneHeader, sequence) == 392);
-static_assert(offsetof(LaneHeader, finished) == 400);
-static_assert(offsetof(LaneHeader, wake_mode) == 408);
 static_assert(offsetof(LaneHeader, dropped) == 512);
 static_assert(offsetof(LaneHeader, blocked) == 520);
 static_assert(offsetof(LaneHeader, aborted) == 528);

@@ -1,0 +1,376 @@
+// The fast path of producers and consumers: what is compiled into the caller.
+//
+// Included by atoll.hpp; the engines of the library derive from FastProducer and FastReader and do all
+// that can wait, fail or call the system. Each function here either does the whole of its work or changes
+// nothing and says no; the caller then goes to the library. Follows SPEC.md, "Writing a record" and
+// "Groups", step by step. Not for direct use: names and layout change with kInterface, and a program is
+// refused at connect() by a library of another one.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "atoll/protocol/errors.hpp"
+#include "atoll/protocol/fence.hpp"
+#include "atoll/protocol/group.hpp"
+#include "atoll/protocol/kill_point.hpp"
+#include "atoll/protocol/lane.hpp"
+#include "atoll/protocol/record.hpp"
+
+namespace atoll_ipc::detail {
+
+// Grows with every change of the structs below.
+inline constexpr std::uint32_t kInterface = 1;
+
+// Is this still the process that made the handle? The word is wiped in a forked child.
+struct Origin {
+  const std::atomic<std::uint64_t>* process = nullptr;
+  std::uint64_t identity = 0;
+  [[nodiscard]] bool here() const noexcept { return process->load(std::memory_order_relaxed) == identity; }
+};
+
+// Copies n bytes. Small sizes in line: a call costs more than the copy. `to` is aligned to 16, and what
+// lies behind it up to the next multiple of 16 may be written.
+[[gnu::always_inline]] inline void copy_payload(std::byte* to, const void* data, std::uint64_t n) noexcept {
+  using Vector [[gnu::vector_size(16), gnu::may_alias, gnu::aligned(1)]] = std::uint64_t;
+  const auto* from = static_cast<const std::byte*>(data);
+  if (n > 256) {
+    std::memcpy(to, from, n);
+    return;
+  }
+  if (n < 16) {
+    if (n >= 8) {
+      std::memcpy(to, from, 8);
+      std::memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+      std::memcpy(to, from, 4);
+      std::memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+      for (std::uint64_t i = 0; i < n; ++i) to[i] = from[i];
+    }
+    return;
+  }
+  std::uint64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    const Vector a = *reinterpret_cast<const Vector*>(from + i), b = *reinterpret_cast<const Vector*>(from + i + 16);
+    const Vector c = *reinterpret_cast<const Vector*>(from + i + 32), d = *reinterpret_cast<const Vector*>(from + i + 48);
+    *reinterpret_cast<Vector*>(to + i) = a;
+    *reinterpret_cast<Vector*>(to + i + 16) = b;
+    *reinterpret_cast<Vector*>(to + i + 32) = c;
+    *reinterpret_cast<Vector*>(to + i + 48) = d;
+  }
+  for (; i + 16 <= n; i += 16) *reinterpret_cast<Vector*>(to + i) = *reinterpret_cast<const Vector*>(from + i);
+  if (i < n) *reinterpret_cast<Vector*>(to + n - 16) = *reinterpret_cast<const Vector*>(from + n - 16);
+}
+
+// ---- Writing ----
+
+struct FastProducer {
+  static constexpr std::uint64_t kNoLoan = ~0ull;
+  static constexpr std::uint64_t kSeveralLoans = ~1ull;
+  static constexpr std::uint64_t kTogether = 16384;
+
+  Origin origin_;
+  std::byte* lap_base_ = nullptr;  // of this lap: lap_base_ + position is the place of a position
+  std::byte* ring_ = nullptr;
+  protocol::LaneHeader* lane_ = nullptr;
+  const protocol::Word64* data_sleepers_ = nullptr;  // is anybody asleep who waits for records?
+  std::uint64_t alignment_mask_ = 15;
+  std::uint64_t payload_offset_ = 16;
+  std::uint64_t max_payload_ = 0;
+  std::uint64_t tail_ = 0;
+  std::uint64_t sequence_ = 0;
+  // Records that end at or below this position need no permission: they end before the lap does, and the
+  // limit covers record and terminator. 0 sends the next record through the library.
+  std::uint64_t open_until_ = 0;
+  std::uint64_t only_loan_ = kNoLoan;  // position of the one open loan; several are kept by the engine
+  std::uint64_t only_loan_sequence_ = 0;
+  std::uint32_t committed_ = 0;  // the commit word of this lap's committed records
+  bool fence_ = true;
+  std::uint64_t mask_ = 0;       // capacity - 1
+  unsigned capacity_log2_ = 0;
+
+  [[nodiscard]] protocol::RecordHeader* record(std::uint64_t position) const noexcept {
+    return reinterpret_cast<protocol::RecordHeader*>(ring_ + (position & mask_));
+  }
+  [[nodiscard]] std::uint64_t span_of(std::uint64_t length) const noexcept {
+    return payload_offset_ + ((length + alignment_mask_) & ~alignment_mask_);
+  }
+
+  // A record, committed and published, but nobody woken. No: no room known, a loan is open, another process.
+  [[gnu::always_inline]] bool store_fast(const void* data, std::uint64_t length, std::uint16_t content) noexcept {
+    const std::uint64_t at = tail_, end = at + span_of(length);
+    if (length > max_payload_ || end > open_until_ || only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
+      return false;
+    std::byte* const place = describe(at, end, content);
+    ATOLL_KILL_POINT("send.begun");
+    copy_payload(place + payload_offset_, data, length);
+    ATOLL_KILL_POINT("send.written");
+    // SYNC commit: pairs with the readers' acquire. Producer dies before: the broker drops it. After: delivered.
+    commit<__ATOMIC_RELEASE>(place, committed_, length);
+    ATOLL_KILL_POINT("send.committed");
+    tail_ = end;
+    publish(end, ++sequence_);
+    return true;
+  }
+
+  // The first of n records that there is room for, up to some 16 KiB, as one: the first one's commit word is
+  // stored last, so that readers find all or nothing. get(i) is a span of bytes. Returns how many; 0 as
+  // store_fast. Producer dies before that store: the broker drops them all.
+  template <class Get>
+  std::size_t store_many_fast(std::size_t n, std::uint16_t content, Get&& get) noexcept {
+    const std::uint64_t first = tail_;
+    std::uint64_t at = first, first_length = 0;
+    std::size_t i = 0;
+    if (only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
+      return 0;
+    for (; i < n && at - first < kTogether; ++i) {
+      const std::span<const std::byte> data = get(i);
+      const std::uint64_t end = at + span_of(data.size());
+      if (data.size() > max_payload_ || end > open_until_) [[unlikely]]
+        break;
+      std::byte* const place = describe(at, end, content);
+      ATOLL_KILL_POINT("send_many.begun");
+      copy_payload(place + payload_offset_, data.data(), data.size());
+      if (at != first) commit<__ATOMIC_RELAXED>(place, committed_, data.size());
+      else first_length = data.size();
+      at = end;
+      ++sequence_;
+    }
+    if (i == 0) return 0;
+    ATOLL_KILL_POINT("send_many.written");
+    // SYNC commit: as in store_fast; its release covers the others.
+    commit<__ATOMIC_RELEASE>(lap_base_ + first, committed_, first_length);
+    ATOLL_KILL_POINT("send_many.committed");
+    tail_ = at;
+    publish(at, sequence_);
+    return i;
+  }
+
+  // Payload memory of a new record that is claimed; null: as store_fast.
+  [[gnu::always_inline]] std::byte* loan_fast(std::uint64_t length, std::uint16_t content) noexcept {
+    const std::uint64_t at = tail_, end = at + span_of(length);
+    if (length > max_payload_ || end > open_until_ || only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
+      return nullptr;
+    std::byte* const place = describe(at, end, content);
+    commit<__ATOMIC_RELEASE>(place, committed_ - static_cast<std::uint32_t>(protocol::RecordState::committed) + static_cast<std::uint32_t>(protocol::RecordState::claimed), length);
+    ATOLL_KILL_POINT("claim.claimed");
+    tail_ = end;
+    only_loan_ = at;
+    only_loan_sequence_ = sequence_++;
+    return place + payload_offset_;
+  }
+  // Commits the only open loan. No: it is not that.
+  [[gnu::always_inline]] bool commit_fast(std::uint64_t at) noexcept {
+    if (at != only_loan_ || !origin_.here()) [[unlikely]]
+      return false;
+    ATOLL_KILL_POINT("loan.settling");
+    record(at)->commit.store_release(protocol::commit_word(protocol::RecordState::committed, at, capacity_log2_));
+    ATOLL_KILL_POINT("loan.settled");
+    only_loan_ = kNoLoan;
+    publish(tail_, sequence_);
+    return true;
+  }
+
+  // After what was stored: is there somebody to wake?
+  [[nodiscard]] [[gnu::always_inline]] bool somebody_sleeps() const noexcept {
+    if (fence_) [[unlikely]]
+      protocol::full_fence();
+    return data_sleepers_->load_relaxed() != 0;
+  }
+
+  // `sequence` first: see LaneHeader::tail.
+  [[gnu::always_inline]] void publish(std::uint64_t tail, std::uint64_t sequence) noexcept {
+    lane_->sequence.store_release(sequence);
+    lane_->tail.store_release(tail);
+  }
+
+ private:
+  // Sequence, flags and type of a record at the tail, and its terminator, in this lap. The place's own commit
+  // word is EMPTY already: it was the terminator of the record before.
+  [[gnu::always_inline]] std::byte* describe(std::uint64_t at, std::uint64_t end, std::uint16_t content) noexcept {
+    std::byte* const place = lap_base_ + at;
+    const std::uint64_t second = static_cast<std::uint32_t>(sequence_) | static_cast<std::uint64_t>(content) << 32 |
+                                 static_cast<std::uint64_t>(protocol::RecordType::data) << 56;
+    __atomic_store_n(reinterpret_cast<std::uint64_t*>(place + 8), second, __ATOMIC_RELAXED);
+    __atomic_store_n(reinterpret_cast<std::uint32_t*>(lap_base_ + end), committed_ - static_cast<std::uint32_t>(protocol::RecordState::committed), __ATOMIC_RELAXED);  // EMPTY
+    ATOLL_KILL_POINT("claim.terminated");
+    return place;
+  }
+  // Commit word and length in one store.
+  template <int kOrder>
+  [[gnu::always_inline]] static void commit(std::byte* place, std::uint32_t word, std::uint64_t length) noexcept {
+    __atomic_store_n(reinterpret_cast<std::uint64_t*>(place), word | length << 32, kOrder);
+  }
+};
+
+// ---- Reading ----
+
+// What receive gives in C. The same fields, in the same order, as atoll_view.
+struct RawView {
+  const void* data;
+  std::uint64_t length, sequence, lost;
+  std::uint16_t lane, content, deliveries, reserved;
+  std::uint64_t token;
+};
+
+// A record as it was found; not read again from the lane.
+struct Item {
+  const std::byte* data = nullptr;
+  std::uint64_t end = 0;       // position after it
+  std::uint64_t sequence = 0;
+  std::uint32_t length = 0;
+  std::uint32_t rest = 0;      // flags, extension length, type, as in the record's header
+  [[nodiscard]] std::uint16_t content() const noexcept { return protocol::content_of(static_cast<std::uint16_t>(rest)); }
+  [[nodiscard]] std::uint64_t position(std::uint32_t alignment) const noexcept {
+    return end - protocol::record_span(length, rest >> 16 & 0xff, alignment);
+  }
+};
+
+// A stretch of a lane's ring within one lap, for walking over plain records.
+struct Stretch {
+  const std::byte* base = nullptr;  // base + position is the place of a position
+  std::uint64_t end = 0;            // of the lap
+  std::uint32_t committed = 0;      // the commit word of this lap's committed records
+
+  Stretch() noexcept = default;
+  Stretch(const std::byte* ring, std::uint64_t position, std::uint64_t mask, unsigned capacity_log2) noexcept
+      : base(ring - (position & ~mask)), end((position | mask) + 1),
+        committed(protocol::commit_word(protocol::RecordState::committed, position, capacity_log2)) {}
+
+  // Notes the record at `position` and goes on to the next one, if it is plain: committed, the next in number,
+  // without extensions, not the last of its lap. (Position and number are the caller's registers: going
+  // through memory would cost a store-to-load round for every record.)
+  [[gnu::always_inline]] bool note(std::uint64_t& position, std::uint64_t& sequence, std::uint64_t payload_offset, std::uint64_t alignment_mask, Item& item) const noexcept {
+    const std::byte* const place = base + position;
+    // SYNC commit: commit word and length in one acquire load, which pairs with the producer's release store.
+    const std::uint64_t first = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(place), __ATOMIC_ACQUIRE);
+    if (static_cast<std::uint32_t>(first) != committed) return false;
+    const std::uint64_t second = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(place + 8), __ATOMIC_RELAXED);
+    const std::uint64_t length = first >> 32;
+    const std::uint64_t span = payload_offset + ((length + alignment_mask) & ~alignment_mask);
+    if (position + span >= end || static_cast<std::uint32_t>(second) != static_cast<std::uint32_t>(sequence) || (second & kExtensionMask) != 0) [[unlikely]]
+      return false;
+    position += span;
+    item.data = place + payload_offset;
+    item.end = position;
+    item.sequence = sequence++;
+    item.length = static_cast<std::uint32_t>(length);
+    item.rest = static_cast<std::uint32_t>(second >> 32);
+    return true;
+  }
+  static constexpr std::uint64_t kExtensionMask = 0xffull << 48;
+};
+static_assert(offsetof(protocol::RecordHeader, commit) == 0 && offsetof(protocol::RecordHeader, length) == 4);
+static_assert(offsetof(protocol::RecordHeader, sequence) == 8 && offsetof(protocol::RecordHeader, flags) == 12 && offsetof(protocol::RecordHeader, extension_length) == 14);
+
+// A reader's current batch, of up to 64 records of one lane, as far as it needs no decision of the library.
+// The library fills this in before it returns to the caller and takes it back when it is called.
+struct FastReader {
+  static constexpr std::uint64_t kNever = ~0ull;
+
+  Origin origin_;
+  Item* item_ = nullptr;      // where the next record is noted, or will be
+  std::uint64_t token_ = 0;   // the next record's
+  std::uint32_t left_ = 0;    // records that may be given without the library
+  std::uint16_t lane_ = 0;
+  std::uint16_t deliveries_ = 1;
+  bool walks_ = false;        // exclusive group: records are found in the lane as they are asked for; else they are noted already
+  bool fence_ = true;
+  // Records come back in order, from the first of the batch on: the next one's token, and the one that is
+  // for the library to decide (the last of a claim).
+  std::uint64_t release_token_ = kNever;
+  std::uint64_t release_end_ = 0;
+  protocol::Word64* done_word_ = nullptr;          // walks_: LanePosition::cursor; else Claim::acked
+  const protocol::Word64* room_sleepers_ = nullptr;  // does a producer sleep that waits for room?
+  // walks_
+  std::uint64_t position_ = 0;
+  std::uint64_t sequence_ = 0;
+  protocol::LanePosition* place_ = nullptr;
+  Stretch stretch_;
+  std::uint64_t payload_offset_ = 16;
+  std::uint64_t alignment_mask_ = 15;
+  // For surely_nothing().
+  std::uint64_t empty_token_ = kNever;  // token_ when the library found nothing, in the only lane there is
+  const protocol::Word64* changes_word_ = nullptr;
+  std::uint64_t changes_ = 0;           // as of the library's last look
+  const protocol::Word64* finished_word_ = nullptr;
+
+  // The next record. Null: ask the library.
+  [[gnu::always_inline]] const Item* next() noexcept {
+    if (left_ == 0 || !origin_.here()) [[unlikely]]
+      return nullptr;
+    Item* const item = item_;
+    if (walks_) {
+      std::uint64_t position = position_, sequence = sequence_;
+      if (!stretch_.note(position, sequence, payload_offset_, alignment_mask_, *item)) return nullptr;
+      took(position, sequence);
+    }
+    item_ = item + 1;
+    ++token_;
+    --left_;
+    return item;
+  }
+  // Up to `most` further ones. Returns how many.
+  std::uint32_t next_many(std::uint32_t most) noexcept {
+    if (most > left_) most = left_;
+    std::uint32_t n = most;
+    if (walks_) {
+      const Stretch stretch = stretch_;
+      const std::uint64_t offset = payload_offset_, alignment_mask = alignment_mask_;
+      std::uint64_t position = position_, sequence = sequence_;
+      for (n = 0; n < most && stretch.note(position, sequence, offset, alignment_mask, item_[n]);) ++n;
+      if (n > 0) took(position, sequence);
+    }
+    item_ += n;
+    token_ += n;
+    left_ -= n;
+    return n;
+  }
+  [[gnu::always_inline]] bool take(RawView& out) noexcept {
+    const std::uint64_t token = token_;
+    const Item* const item = next();
+    if (item == nullptr) return false;
+    out = {item->data, item->length, item->sequence, 0, lane_, item->content(), deliveries_, 0, token};
+    return true;
+  }
+
+  // After next() said no: is it certain that there is nothing, and nothing else to do or to tell?
+  [[nodiscard]] [[gnu::always_inline]] bool surely_nothing() const noexcept {
+    return token_ == empty_token_ && left_ != 0 && origin_.here() &&
+           protocol::state_of(reinterpret_cast<const protocol::RecordHeader*>(stretch_.base + position_)->commit.load_relaxed()) <= protocol::RecordState::claimed &&
+           changes_word_->load_relaxed() == changes_ && finished_word_->load_relaxed() == 0;
+  }
+
+  // Releases `count` records, `last` the last of them. No: the library decides (and tells errors).
+  [[gnu::always_inline]] bool release_fast(std::uint64_t token, const Item* last, std::uint32_t count = 1) noexcept {
+    if (token != release_token_ || token + count > release_end_ || !origin_.here()) [[unlikely]]
+      return false;
+    release_token_ = token + count;
+    // SYNC cursor, acked: the records are done from here on, whatever happens to this process.
+    done_word_->store_release(walks_ ? last->end : (2ull << ((token + count - 1) & 63)) - 1);
+    ATOLL_KILL_POINT("released");
+    return true;
+  }
+  // After a cursor moved: does a producer wait for the room?
+  [[nodiscard]] [[gnu::always_inline]] bool producer_sleeps() const noexcept {
+    if (fence_) [[unlikely]]
+      protocol::full_fence();
+    return room_sleepers_->load_relaxed() != 0;
+  }
+
+ private:
+  // The consumer dies after this: the next one marks the records as redelivered.
+  [[gnu::always_inline]] void took(std::uint64_t position, std::uint64_t sequence) noexcept {
+    position_ = position;
+    sequence_ = sequence;
+    place_->next_sequence.store_relaxed(sequence);
+    place_->next.store_release(position);
+    ATOLL_KILL_POINT("claim.exclusive");
+  }
+};
+
+}  // namespace atoll_ipc::detail
