@@ -21,12 +21,13 @@ std::uint64_t wake_ups(pid_t process) {
   return sum;
 }
 
+// What files take, those of lanes or all others. The broker keeps a segment's files in one directory (SPEC.md).
 std::uint64_t allocated(const std::string& directory, bool lanes) {
   std::uint64_t sum = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
     struct stat status{};
     const std::string file = entry.path().filename().string();
-    if ((file.find("lane") != std::string::npos) == lanes && stat(entry.path().c_str(), &status) == 0)
+    if (file.starts_with("lane-") == lanes && entry.is_regular_file() && stat(entry.path().c_str(), &status) == 0)
       sum += static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
   return sum;

@@ -93,3 +93,41 @@ def ping(arguments, round_trip):
     seconds = (clock() - begin) * 1e-9
     used = cpu_seconds() - cpu
     report(count=arguments.count, errors=errors, seconds=seconds, cpu_seconds=used, **percentiles(samples))
+
+
+def start_loops(arguments, prepared, send, receive):
+    """The roles ping and send for a transport of one send and one receive call."""
+    if arguments.role == "ping":
+        def round_trip(message):
+            send(message)
+            return receive()
+
+        ping(arguments, round_trip)
+        return
+    many = len(prepared)
+    cpu = cpu_seconds()
+    for number in range(arguments.count):
+        send(prepared[number % many])
+    report(count=arguments.count, cpu_seconds=cpu_seconds() - cpu)
+
+
+def accept_loops(arguments, prepared, send, receive):
+    """The roles pong and receive, every message compared."""
+    many = len(prepared)
+    errors = 0
+    if arguments.role == "pong":
+        warm_up = arguments.count // 10
+        for number in range(arguments.count + warm_up):
+            if number == warm_up:
+                cpu = cpu_seconds()
+            message = receive()
+            errors += message != prepared[number % many]
+            send(message)
+        report(count=arguments.count, errors=errors, cpu_seconds=cpu_seconds() - cpu)
+        return
+    stopwatch = None
+    for number in range(arguments.count):
+        message = receive()
+        stopwatch = stopwatch or Stopwatch()
+        errors += message != prepared[number % many]
+    stopwatch.report(arguments.count, errors)
