@@ -134,8 +134,8 @@ type Service = ipc::Service;
 type Factory = PortFactory<Service, [u64], ()>;
 
 struct Topics {
-    publisher: Option<Publisher<Service, [u64], ()>>,
-    subscriber: Option<Subscriber<Service, [u64], ()>>,
+    publisher: Publisher<Service, [u64], ()>,
+    subscriber: Subscriber<Service, [u64], ()>,
     out: Factory,
     words: usize,
 }
@@ -162,36 +162,46 @@ impl Topics {
         };
         let (forth, back) = (service("forth")?, service("back")?);
         let (out, into) = if accepts { (back, forth) } else { (forth, back) };
-        let subscriber = if arguments.role == "send" { None } else { Some(into.subscriber_builder().buffer_size(most).create()?) };
-        let publisher = if arguments.role == "receive" {
-            None
-        } else {
-            Some(
-                out.publisher_builder()
-                    .initial_max_slice_len(arguments.size / 8)
-                    .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
-                    .create()?,
-            )
-        };
+        let subscriber = into.subscriber_builder().buffer_size(most).create()?;
+        let publisher = out
+            .publisher_builder()
+            .initial_max_slice_len(arguments.size / 8)
+            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .create()?;
         if accepts {
             println!("{{\"ready\": true}}");
         }
         // The node must outlive the services; both end with the process.
         core::mem::forget(node);
-        Ok(Self { publisher, subscriber, out, words: arguments.size / 8 })
+        let topics = Self { publisher, subscriber, out, words: arguments.size / 8 };
+        topics.greet(accepts, &Payload::new(arguments))?;
+        Ok(topics)
     }
 
-    fn send(&self, payload: &Payload) -> Result<(), Failure> {
-        let mut sample = self.publisher.as_ref().ok_or("no publisher")?.loan_slice_uninit(self.words)?;
-        payload.write_into(sample.payload_mut());
-        unsafe { sample.assume_init() }.send()?;
+    /// A message there and one back: until a reader has opened a connection, what does not fit is thrown away.
+    fn greet(&self, accepts: bool, hello: &Payload) -> Result<(), Failure> {
+        if accepts {
+            self.receive(|_| ())?;
+        }
+        self.send(hello)?;
+        if !accepts {
+            self.receive(|_| ())?;
+        }
         Ok(())
     }
 
+    fn send(&self, payload: &Payload) -> Result<(), Failure> {
+        let mut sample = self.publisher.loan_slice_uninit(self.words)?;
+        payload.write_into(sample.payload_mut());
+        match unsafe { sample.assume_init() }.send()? {
+            1 => Ok(()),
+            other => Err(format!("a message went to {other} readers").into()),
+        }
+    }
+
     fn receive(&self, mut check: impl FnMut(&[u64])) -> Result<(), Failure> {
-        let subscriber = self.subscriber.as_ref().ok_or("no subscriber")?;
         loop {
-            if let Some(sample) = subscriber.receive()? {
+            if let Some(sample) = self.subscriber.receive()? {
                 check(sample.payload());
                 return Ok(());
             }
@@ -201,7 +211,7 @@ impl Topics {
 
     /// What was sent goes with its publisher: waits until the reader has left.
     fn wait_for_reader_to_leave(&self) {
-        while self.publisher.is_some() && self.out.dynamic_config().number_of_subscribers() > 0 {
+        while self.out.dynamic_config().number_of_subscribers() > 0 {
             std::thread::yield_now();
         }
     }
