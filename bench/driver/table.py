@@ -58,14 +58,14 @@ def number(value):
     return str(value)
 
 
-def _times(value):
+def times(value):
     if value is not None and value < 0.1:
         return f"{value:.3f}x"
     return "-" if value is None else f"{value:.0f}x" if value >= 100 else f"{value:.1f}x" if value >= 10 else f"{value:.2f}x"
 
 
-def _spread(entry):
-    return f"{number(entry['low'])}..{number(entry['high'])}"
+def spread(entry, between=".."):
+    return f"{number(entry['low'])}{between}{number(entry['high'])}"
 
 
 HEADINGS = {
@@ -80,7 +80,7 @@ def _lines_of(entry):
     if entry["metric"] == "figures":
         for text, field in entry["fields"]:
             text = label if len(entry["fields"]) == 1 else text + ("*" if entry["absent"] else "")
-            yield f"  {text:<37}" + (f"{number(entry[field]['median']):>6} {_spread(entry[field]):>12}" if field in entry else f"{'-':>6}")
+            yield f"  {text:<37}" + (f"{number(entry[field]['median']):>6} {spread(entry[field]):>12}" if field in entry else f"{'-':>6}")
         return
     main = entry.get("p50" if entry["metric"] == "latency" else "rate")
     if main is None:
@@ -92,7 +92,7 @@ def _lines_of(entry):
         share = f"{entry['fair']['median']:.2f}" if "fair" in entry else ""
         more = f"{number(main['median'] * entry['size'] / 1e6):>6} {share:>6}"
     cpu = number(entry["cpu_us"]["median"]) if entry["cpu_us"]["median"] >= 1 else f"{entry['cpu_us']['median']:.3f}"
-    yield f"  {label:<31}{number(main['median']):>6} {_spread(main):>12} {more} {_times(entry.get('ratio', {}).get('median')):>6} {cpu:>7}"
+    yield f"  {label:<31}{number(main['median']):>6} {spread(main):>12} {more} {times(entry.get('ratio', {}).get('median')):>6} {cpu:>7}"
 
 
 def table(summaries, color=False):
@@ -123,12 +123,13 @@ def _wrap(text, width):
     return textwrap.wrap(text, width) or [""]
 
 
-def _amount(entry, value):
-    return _times(value) if entry["base"] else number(value)
+def amount(entry, value):
+    """A ratio, or a figure."""
+    return times(value) if entry["base"] else number(value)
 
 
 def wanted(entry):
-    return ("at least " if entry["least"] else "at most ") + _amount(entry, entry["limit"])
+    return ("at least " if entry["least"] else "at most ") + amount(entry, entry["limit"])
 
 
 def verdicts(entries):
@@ -137,20 +138,20 @@ def verdicts(entries):
     for entry in entries:
         what = f"{'!' if entry['hard'] else ' '}{entry['what']}"
         measured = entry["measured"]
-        middle, spread = (_amount(entry, measured["median"]), f"{_amount(entry, measured['low'])}..{_amount(entry, measured['high'])}") if measured else ("-", "")
-        limit = (">" if entry["least"] else "<") + _amount(entry, entry["limit"])
+        middle, between = (amount(entry, measured["median"]), f"{amount(entry, measured['low'])}..{amount(entry, measured['high'])}") if measured else ("-", "")
+        limit = (">" if entry["least"] else "<") + amount(entry, entry["limit"])
         verdict = {"met": "met", "MISSED": "MISSED"}.get(entry["verdict"], "none")
-        lines.append(f"{what:<47}{middle:>6} {spread:>12} {limit:>6} {verdict:>6}")
+        lines.append(f"{what:<47}{middle:>6} {between:>12} {limit:>6} {verdict:>6}")
         if entry["why_not"]:
             lines += [f"   {piece}" for piece in _wrap("not measured: " + entry["why_not"], WIDTH - 3)]
     return lines
 
 
-def count_verdicts(entries):
+def count_verdicts(entries, mark="!"):
     """One sentence."""
     count = {}
     for entry in entries:
         count[entry["verdict"]] = count.get(entry["verdict"], 0) + 1
     hard = sum(entry["verdict"] == "MISSED" and entry["hard"] for entry in entries)
     text = ", ".join(f"{many} {verdict}" for verdict, many in sorted(count.items(), key=lambda item: item[0].lower()))
-    return f"{len(entries)} targets: {text}; {hard} of those missed may not be (!)"
+    return f"{len(entries)} targets: {text}; {hard} of those missed are marked {mark}"
