@@ -25,18 +25,19 @@ def style_of(entry):
     key = next((key for key in ("atoll", "raw", "aeron", "iceoryx2", "iceoryx", "boost", "zeromq", "nng", "pipe", "futex") if key in name), "unix")
     strong = key in ("atoll", "raw", "futex")
     return {"color": COLORS[key], "linewidth": 2.4 if strong else 1.4, "zorder": 4 if strong else 2,
-            "linestyle": "-" if entry["batch"] == 1 and not entry["variant"] else "--"}
+            "linestyle": ":" if key == "futex" else "-" if entry["batch"] == 1 and not entry["variant"] else "--"}
 
 
 def svg(figure):
     out = io.StringIO()
-    figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
     return out.getvalue()[out.getvalue().index("<svg"):]
 
 
 def new_plot(title, height=4.2):
-    figure, axes = pyplot.subplots(figsize=(10, height))
+    figure, axes = pyplot.subplots(figsize=(10.6, height))
+    figure.subplots_adjust(left=0.09, right=0.79, top=0.9, bottom=0.52 / height)
     axes.set_title(title, loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, which="major", color="#e6eaee", linewidth=0.8)
@@ -50,18 +51,29 @@ def label_ends(axes, lines):
         return
     low, high = axes.get_ylim()
     to_axes = axes.transData + axes.transAxes.inverted()
-    placed = sorted(((to_axes.transform((x, min(max(y, low), high)))[1], label, color) for x, y, label, color in lines))
+    placed = sorted((*to_axes.transform((x, min(max(y, low), high)))[::-1], label, color) for x, y, label, color in lines)
     step = 0.057 * 4.2 / axes.figure.get_size_inches()[1]
     at = []
-    for y, _, _ in placed:
+    for y, *_ in placed:
         at.append(max(y, at[-1] + step) if at else y)
     over = max(0, at[-1] - 1.0)
     at = [y - over for y in at]
     for i in range(len(at) - 2, -1, -1):
         at[i] = min(at[i], at[i + 1] - step)
-    for y, (true_y, label, color) in zip(at, placed):
-        axes.annotate(label, xy=(1.0, true_y), xycoords="axes fraction", xytext=(1.025, y), textcoords="axes fraction", color=color, va="center", fontsize=9.5,
-                      arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0})
+    for y, (true_y, true_x, label, color) in zip(at, placed):
+        axes.annotate(label, xy=(true_x, true_y), xycoords="axes fraction", xytext=(1.025, y), textcoords="axes fraction", color=color, va="center", fontsize=9.5,
+                      arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)})
+
+
+def log_axis(axis, text):
+    """A logarithmic axis with a few labels in each decade."""
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=20))
+    axis.set_minor_locator(ticker.NullLocator())
+    axis.set_major_formatter(text)
+
+
+def rate_text(value, _=None):
+    return f"{value:g} GB/s" if value >= 1 else f"{1000 * value:g} MB/s"
 
 
 def time_text(value, _=None):
@@ -88,8 +100,7 @@ def latency(entries, title):
     axes.set_xticks([1 / (1 - percent / 100) for percent in shown], [f"{percent:g} %" for percent in shown])
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_xlim(2, 10000)
-    axes.yaxis.set_major_formatter(time_text)
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    log_axis(axes.yaxis, time_text)
     axes.set_xlabel("share of messages that are at most this late")
     axes.set_ylabel("one way")
     label_ends(axes, ends)
@@ -118,12 +129,12 @@ def rate(rows, prefix, title):
         if len(x) == len(SIZES):
             ends.append((x[-1], y[-1], entries[0]["label"], style["color"]))
         else:
-            axes.annotate(entries[0]["label"], (x[-1], y[-1]), xytext=(8, 0), textcoords="offset points", color=style["color"], fontsize=9.5, va="center")
+            axes.annotate(entries[0]["label"], (x[-1], y[-1]), xytext=(8, 0), textcoords="offset points", color=style["color"], fontsize=9.5,
+                          va="center", zorder=6, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.9})
     axes.set_yscale("log")
     axes.set_xlim(-0.15, len(SIZES) - 1)
     axes.set_xticks(range(len(SIZES)), SIZE_NAMES)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} GB/s" if value >= 1 else f"{1000 * value:g} MB/s")
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    log_axis(axes.yaxis, rate_text)
     axes.set_xlabel("size of a message")
     axes.set_ylabel("payload a second")
     label_ends(axes, ends)
@@ -143,14 +154,15 @@ def scaling(rows):
         x, y = [many for many, _ in entries], [ratio["median"] for _, ratio in entries]
         low, high = [ratio["median"] - ratio["low"] for _, ratio in entries], [ratio["high"] - ratio["median"] for _, ratio in entries]
         axes.errorbar(x, y, yerr=(low, high), marker="o", markersize=5, elinewidth=0.8, linewidth=2, color=color)
-        axes.annotate(label, (x[-1], y[-1]), xytext=(9, 0), textcoords="offset points", color=color, fontsize=9.5, va="center")
+        ends.append((x[-1], y[-1], label, color))
     axes.axhline(0.7, color="#b3261e", linewidth=1, linestyle="--")
-    axes.set_xlim(1.7, 11)
+    axes.set_xlim(1.7, 9.3)
     axes.set_ylim(bottom=0)
-    axes.set_xticks([2, 3, 5, 8, 9])
+    axes.set_xticks([2, 3, 4, 5, 8, 9])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     axes.set_xlabel("processes")
     axes.set_ylabel("rate, relative to 1 and 1")
+    label_ends(axes, ends)
     return svg(figure)
 
 

@@ -10,7 +10,6 @@ import os
 import subprocess
 
 from . import contenders, machine, table
-from . import rows as rows_of_bench
 
 
 class Unavailable(Exception):
@@ -88,7 +87,7 @@ def _sections(entries):
             if section is not None:
                 yield "</table></div>"
             section = entry["section"]
-            yield f"<h3>{html.escape(rows_of_bench.title(section))}</h3><div class=scroll><table>{_head(entry['metric'])}"
+            yield f"<h3>{html.escape(entry['title'])}</h3><div class=scroll><table>{_head(entry['metric'])}"
         yield from _row(entry)
     if section is not None:
         yield "</table></div>"

@@ -85,10 +85,10 @@ def _add_cpp(add, name, size, text):
     add(f"cpp/{name}/latency/spin", f"{text}, latency, half a round trip, spinning", [
         ("raw ring", "raw_ring", {}),
         ("Atoll", "atoll_stream", {}),
-        ("Aeron IPC (Java)", "aeron", {}),
         ("iceoryx2 (Rust)", "iceoryx2", {}),
-        ("iceoryx", "iceoryx", {}),
-        *([("Boost message_queue", "boost_queue", {}),
+        *([("Aeron IPC (Java)", "aeron", {}),
+           ("iceoryx", "iceoryx", {}),
+           ("Boost message_queue", "boost_queue", {}),
            ("Unix socket", "unix_socket", {})] if size in (64, 1 << 20) else []),
     ], **spin)
     block = {"metric": "latency", "size": size}
@@ -112,7 +112,7 @@ def _add_cpp(add, name, size, text):
             *sleepers,
             ("ZeroMQ ipc", "zeromq", {}),
         ], cpus=(0, 0), **block)
-    else:
+    elif size == 1 << 20:
         add(f"cpp/{name}/latency/block", f"{text}, latency, half a round trip, blocking", sleepers, **block)
     raw = {"wait": "spin"}
     add(f"cpp/{name}/rate", f"{text}, rate", [

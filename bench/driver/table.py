@@ -33,7 +33,7 @@ def summary(results):
     for row in results.rows:
         base = firsts.setdefault(row.section, row)
         good = [result for result in results.rounds[row.id] if result]
-        entry = {"id": row.id, "section": row.section, "label": row.label, "contender": row.contender, "metric": row.metric,
+        entry = {"id": row.id, "section": row.section, "title": rows_of_bench.title(row.section), "label": row.label, "contender": row.contender, "metric": row.metric,
                  "size": row.size, "wait": row.wait, "batch": row.batch, "variant": row.variant, "touch": row.touch, "cpus": row.cpus,
                  "fields": row.fields,
                  "compared_with": base.id, "absent": results.absent.get(row.id), "rounds": results.rounds[row.id]}
@@ -102,7 +102,7 @@ def table(summaries, color=False):
     for entry in summaries:
         if entry["section"] != section:
             section = entry["section"]
-            heading = [f"\033[1m{line}\033[0m" if color else line for line in _wrap(rows_of_bench.title(section), WIDTH)]
+            heading = [f"\033[1m{line}\033[0m" if color else line for line in _wrap(entry["title"], WIDTH)]
             lines += ["", *heading, HEADINGS[entry["metric"]].rstrip()]
         lines += _lines_of(entry)
     reasons = {}
@@ -114,7 +114,7 @@ def table(summaries, color=False):
         lines.append("* not (always) measured:")
         for (_, reason), entries in reasons.items():
             where = "" if len(entries) == 1 else f" and {len(entries) - 1} more"
-            lines.extend(f"  {piece}" for piece in _wrap(f"{entries[0]['label']}, {rows_of_bench.title(entries[0]['section'])}{where}:", WIDTH - 2))
+            lines.extend(f"  {piece}" for piece in _wrap(f"{entries[0]['label']}, {entries[0]['title']}{where}:", WIDTH - 2))
             lines.extend(f"    {piece}" for piece in _wrap(reason, WIDTH - 4))
     return lines
 
