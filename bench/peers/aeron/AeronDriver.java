@@ -1,12 +1,11 @@
 import io.aeron.driver.MediaDriver;
 import io.aeron.driver.ThreadingMode;
 import java.util.concurrent.CountDownLatch;
-import org.agrona.concurrent.BackoffIdleStrategy;
 
 /**
  * Aeron's media driver in a process of its own: AeronDriver --path DIRECTORY. bench/run runs it for the time of a
- * measurement. IPC data do not go through it, so that one thread that backs off is enough; on a machine
- * with two CPUs a driver that spins would take one from those that are measured.
+ * measurement. IPC data do not go through it, so one thread with the default idle strategy, which backs off, is
+ * enough; on a machine with two CPUs a driver that spins would take one from those that are measured.
  */
 public final class AeronDriver {
   public static void main(String[] words) throws Exception {
@@ -19,7 +18,6 @@ public final class AeronDriver {
         .dirDeleteOnStart(true)
         .dirDeleteOnShutdown(true)
         .threadingMode(ThreadingMode.SHARED)
-        .sharedIdleStrategy(new BackoffIdleStrategy(1, 1, 1_000_000, 10_000_000))
         .spiesSimulateConnection(false);
     final CountDownLatch ended = new CountDownLatch(1);
     Runtime.getRuntime().addShutdownHook(new Thread(ended::countDown));
