@@ -214,7 +214,9 @@ def _add_once(add):
         ("C++, broker running", "atoll_first", {}),
         ("C++, no broker yet", "atoll_first", {"variant": "none"}),
         ("Python, broker running", "py_first", {}),
+        ("Python, no broker yet", "py_first", {"variant": "none"}),
         ("Node, broker running", "node_first", {}),
+        ("Node, no broker yet", "node_first", {"variant": "none"}),
     ], **first)
     add("idle", "Atoll idle: a fresh broker, a consumer that waits, a producer that is silent", [
         ("Atoll", "atoll_idle", {}),
