@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 
-from . import contenders, machine, table
+from . import contenders, table
 
 
 class Unavailable(Exception):
@@ -72,8 +72,10 @@ def _verdicts(entries):
     yield '<div class="scroll"><table><tr><th>target</th><th>measured</th><th>range</th><th>wanted</th><th>verdict</th></tr>'
     for entry in entries:
         measured = entry["measured"]
-        amount = (lambda value, entry=entry: table.amount(entry, value))
-        middle, spread = (amount(measured["median"]), f"{amount(measured['low'])} to {amount(measured['high'])}") if measured else ("-", "")
+        middle, spread = "-", ""
+        if measured:
+            middle = table.amount(entry, measured["median"])
+            spread = f"{table.amount(entry, measured['low'])} to {table.amount(entry, measured['high'])}"
         what = entry["what"] + (" (must be met)" if entry["hard"] else "") + (f": {entry['why_not']}" if entry["why_not"] else "")
         mark = {"met": "met", "MISSED": "missed"}.get(entry["verdict"], "none")
         yield f"<tr>{_cells(what, middle, spread, table.wanted(entry))}<td class={mark}>{html.escape(entry['verdict'])}</td></tr>"
@@ -105,7 +107,10 @@ def _row(entry):
     if entry["metric"] == "figures":
         for text, field in entry["fields"]:
             name = entry["label"] if len(entry["fields"]) == 1 else text
-            cells = _cells(name, number(entry[field]["median"]), table.spread(entry[field], " to ")) if field in entry else _cells(name, "-", entry["absent"] or "")
+            if field in entry:
+                cells = _cells(name, number(entry[field]["median"]), table.spread(entry[field], " to "))
+            else:
+                cells = _cells(name, "-", entry["absent"] or "")
             yield f"<tr{mark}>{cells}</tr>"
         return
     main = entry.get("p50" if entry["metric"] == "latency" else "rate")
@@ -118,8 +123,9 @@ def _row(entry):
     else:
         more = [number(main["median"] * entry["size"] / 1e6), f"{entry['fair']['median']:.2f}" if "fair" in entry else ""]
     cpu = entry["cpu_us"]["median"]
-    yield (f"<tr{mark}>" + _cells(label, number(main["median"]), table.spread(main, " to "), *more, table.times(entry.get("ratio", {}).get("median")),
-                                  number(cpu) if cpu >= 1 else f"{cpu:.3f}") + "</tr>")
+    cells = _cells(label, number(main["median"]), table.spread(main, " to "), *more, table.times(entry.get("ratio", {}).get("median")),
+                   number(cpu) if cpu >= 1 else f"{cpu:.3f}")
+    yield f"<tr{mark}>{cells}</tr>"
 
 
 def write(document, path):

@@ -33,8 +33,8 @@ def summary(results):
     for row in results.rows:
         base = firsts.setdefault(row.section, row)
         good = [result for result in results.rounds[row.id] if result]
-        entry = {"id": row.id, "section": row.section, "title": rows_of_bench.title(row.section), "label": row.label, "contender": row.contender, "metric": row.metric,
-                 "size": row.size, "wait": row.wait, "batch": row.batch, "variant": row.variant, "touch": row.touch, "cpus": row.cpus,
+        entry = {"id": row.id, "section": row.section, "title": rows_of_bench.title(row.section), "label": row.label,
+                 "contender": row.contender, "metric": row.metric, "size": row.size, "wait": row.wait, "batch": row.batch, "variant": row.variant, "touch": row.touch, "cpus": row.cpus,
                  "fields": row.fields,
                  "compared_with": base.id, "absent": results.absent.get(row.id), "rounds": results.rounds[row.id]}
         if good:
@@ -138,7 +138,10 @@ def verdicts(entries):
     for entry in entries:
         what = f"{'!' if entry['hard'] else ' '}{entry['what']}"
         measured = entry["measured"]
-        middle, between = (amount(entry, measured["median"]), f"{amount(entry, measured['low'])}..{amount(entry, measured['high'])}") if measured else ("-", "")
+        middle, between = "-", ""
+        if measured:
+            middle = amount(entry, measured["median"])
+            between = f"{amount(entry, measured['low'])}..{amount(entry, measured['high'])}"
         limit = (">" if entry["least"] else "<") + amount(entry, entry["limit"])
         verdict = {"met": "met", "MISSED": "MISSED"}.get(entry["verdict"], "none")
         lines.append(f"{what:<47}{middle:>6} {between:>12} {limit:>6} {verdict:>6}")
