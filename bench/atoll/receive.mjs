@@ -1,4 +1,5 @@
-// Atoll, Node's half: package atoll-ipc, `await consumer.receiveMany()` in a loop. It never blocks the event loop.
+// Atoll, Node's half: package atoll-ipc, `await consumer.receiveMany()` in a loop. It never blocks the event loop,
+// but with --wait spin, where pong waits in `receiveSync({spin: true})` and answers with `trySend`.
 import path from 'node:path';
 import { connect } from '../../bindings/node/lib/index.mjs';
 import { Stopwatch, checker, cpuSeconds, fail, parse, ready, report } from '../common/bench.mjs';
@@ -16,6 +17,21 @@ async function pong(consumer, producer) {
       if (checked.number === warmUp + 1) cpu = cpuSeconds();
       await producer.send(data);
     }
+  }
+  report({ count: options.count, errors: checked.errors, cpu_seconds: cpuSeconds() - cpu });
+}
+
+function pongSync(consumer, producer) {
+  if (typeof consumer.receiveSync !== 'function') throw new Error('this package has no receiveSync');
+  const checked = checker(options.size);
+  const warmUp = Math.floor(options.count / 10);
+  const total = options.count + warmUp;
+  let cpu = 0;
+  while (checked.number < total) {
+    const { data } = consumer.receiveSync({ spin: true });
+    checked.check(data, 0, data.length);
+    if (checked.number === warmUp + 1) cpu = cpuSeconds();
+    while (!producer.trySend(data));
   }
   report({ count: options.count, errors: checked.errors, cpu_seconds: cpuSeconds() - cpu });
 }
@@ -41,7 +57,8 @@ async function main() {
     await client.create(`${run}/back`, stream);
     const producer = await client.openProducer(`${run}/back`);
     ready();
-    await pong(consumer, producer);
+    if (options.wait === 'spin') pongSync(consumer, producer);
+    else await pong(consumer, producer);
     await producer.close();
     await consumer.close();
   } else {

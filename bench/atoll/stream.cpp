@@ -3,18 +3,13 @@
 // The receiving side creates the stream and joins its group; the sender opens it. `send` copies in, views
 // are checked in place and released at once. --wait spin: receive with a deadline of now, in a loop;
 // --wait block: receive, which spins for a while and then sleeps. The group is exclusive (one consumer,
-// no lock); --variant shared takes a group that several consumers may share, which is the default.
-#include <atoll/atoll.hpp>
-
-#include "../common/bench.hpp"
+// no lock); --variant shared takes a group that several consumers may share, which is the default;
+// --variant loan fills each record in place instead (`loan`, `commit`).
+#include "expect.hpp"
 
 namespace {
 
-template <class T>
-T expect(atoll_ipc::Result<T> result, const char* what) {
-  if (!result) bench::fail(std::string(what) + ": " + result.error().name() + ": " + std::string(result.error().message()));
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
+using bench::expect;
 
 class Streams {
  public:
@@ -31,7 +26,13 @@ class Streams {
   }
 
   void send(const std::byte* data, std::size_t size) {
-    expect(producer_->send(std::span(data, size)), "send");
+    if (loans_) {
+      auto loan = expect(producer_->loan(size), "loan");
+      bench::write_into(loan.data().data(), data, size, ends_only_);
+      expect(loan.commit(), "commit");
+    } else {
+      expect(producer_->send(std::span(data, size)), "send");
+    }
   }
   void send_many(std::span<const std::span<const std::byte>> records) {
     expect(producer_->send_many(records), "send_many");
@@ -64,6 +65,8 @@ class Streams {
  private:
   Streams(const bench::Arguments& arguments, atoll_ipc::Client client)
       : client_(std::move(client)),
+        loans_(arguments.variant == "loan"),
+        ends_only_(arguments.ends_only),
         deadline_(arguments.wait == bench::Wait::spin ? atoll_ipc::Deadline::now() : atoll_ipc::Deadline::never()) {
     // The run's directory tells its streams from other runs'.
     const std::string run = "bench/" + arguments.path.substr(arguments.path.rfind('/') + 1);
@@ -88,6 +91,7 @@ class Streams {
   }
 
   atoll_ipc::Client client_;
+  bool loans_, ends_only_;
   atoll_ipc::Deadline deadline_;
   std::optional<atoll_ipc::Producer> producer_;
   std::optional<atoll_ipc::Consumer> consumer_;

@@ -33,12 +33,13 @@
 
 namespace bench {
 
-enum class Role { ping, pong, send, receive };
+enum class Role { ping, pong, send, receive, alone };
 enum class Wait { spin, block };
 
 // The command line, the same for every contender (the driver pins processes to CPUs):
 //   ROLE --size BYTES --count MESSAGES --path DIRECTORY [--wait spin|block] [--batch N]
-//   [--capacity BYTES] [--align 16|64] [--variant NAME]
+//   [--capacity BYTES] [--align 16|64] [--variant NAME] [--touch all|ends] [--seconds S]
+// The role `alone` is for programs that measure something without a partner; they get --seconds.
 struct Arguments {
   Role role = Role::send;
   std::size_t size = 64;
@@ -49,6 +50,9 @@ struct Arguments {
   std::uint64_t capacity = 1u << 20;  // bytes of each ring, where a contender has rings
   std::uint32_t align = 16;
   std::string variant;  // a contender's own choice
+  // ends: only the first and the last word are written and checked, by contenders that lend memory.
+  bool ends_only = false;
+  double seconds = 0.1;
 
   [[nodiscard]] bool accepts() const { return role == Role::pong || role == Role::receive; }
   [[nodiscard]] bool echoes() const { return role == Role::ping || role == Role::pong; }
@@ -70,7 +74,8 @@ inline Arguments parse(int argc, char** argv) {
   else if (role == "pong") arguments.role = Role::pong;
   else if (role == "send") arguments.role = Role::send;
   else if (role == "receive") arguments.role = Role::receive;
-  else fail("role must be ping, pong, send or receive, not " + std::string(role));
+  else if (role == "alone") arguments.role = Role::alone;
+  else fail("role must be ping, pong, send, receive or alone, not " + std::string(role));
   for (int i = 2; i < argc; i += 2) {
     const std::string_view option = argv[i];
     if (i + 1 == argc) fail("a value is missing after " + std::string(option));
@@ -82,6 +87,8 @@ inline Arguments parse(int argc, char** argv) {
     else if (option == "--batch") arguments.batch = std::stoull(value);
     else if (option == "--capacity") arguments.capacity = std::stoull(value);
     else if (option == "--variant") arguments.variant = value;
+    else if (option == "--seconds") arguments.seconds = std::stod(value);
+    else if (option == "--touch") arguments.ends_only = value == "ends";
     else if (option == "--align") arguments.align = static_cast<std::uint32_t>(std::stoul(value));
     else fail("unknown option " + std::string(option));
   }
@@ -139,11 +146,11 @@ inline double cpu_seconds() {
 // word. A receiver reads every byte and compares the sum of all words with what it must be.
 class Payload {
  public:
-  explicit Payload(std::size_t size) : size_(size), words_(size / 8) {
-    data_ = static_cast<std::uint64_t*>(::operator new(size, std::align_val_t{64}));
+  explicit Payload(const Arguments& arguments) : size_(arguments.size), words_(size_ / 8), ends_only_(arguments.ends_only) {
+    data_ = static_cast<std::uint64_t*>(::operator new(size_, std::align_val_t{64}));
     for (std::size_t i = 0; i < words_; ++i) data_[i] = 0x9e3779b97f4a7c15u * (i + 1);
     data_[0] = data_[words_ - 1] = 0;
-    base_ = sum(bytes(), size);
+    base_ = sum(bytes(), size_);
   }
   ~Payload() { ::operator delete(data_, std::align_val_t{64}); }
   Payload(const Payload&) = delete;
@@ -156,6 +163,8 @@ class Payload {
   [[nodiscard]] const std::byte* bytes() const { return reinterpret_cast<const std::byte*>(data_); }
   // 1 if these bytes are not message `number`.
   [[nodiscard]] std::uint64_t wrong(const std::byte* data, std::size_t size, std::uint64_t number) const {
+    if (__builtin_expect(ends_only_, 0))
+      return (size != size_) | (word(data) != number) | (word(data + size_ - 8) != number * kOdd);
     return (size != size_) | (sum(data, size_) != base_ + number + number * kOdd);
   }
 
@@ -180,10 +189,27 @@ class Payload {
     return all[0] + all[1];
   }
 
+  [[gnu::always_inline]] static inline std::uint64_t word(const std::byte* from) {
+    std::uint64_t value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+
   std::size_t size_, words_;
+  bool ends_only_;
   std::uint64_t* data_;
   std::uint64_t base_;
 };
+
+// Writes a message into memory that a transport lent: all of it, or its two ends.
+inline void write_into(std::byte* to, const std::byte* message, std::size_t size, bool ends_only) {
+  if (ends_only) {
+    std::memcpy(to, message, 8);
+    std::memcpy(to + size - 8, message + size - 8, 8);
+  } else {
+    std::memcpy(to, message, size);
+  }
+}
 
 // Tells the driver that the other side can be started.
 inline void announce_ready() {
@@ -201,7 +227,8 @@ class Samples {
   std::string json(double ns_per_tick) {
     std::sort(ticks_.begin(), ticks_.end());
     static constexpr struct { const char* name; double part; } kPoints[] = {
-        {"min", 0}, {"p10", .10}, {"p50", .50}, {"p90", .90}, {"p99", .99}, {"p99.9", .999}, {"p99.99", .9999}, {"max", 1}};
+        {"min", 0}, {"p1", .01}, {"p10", .10}, {"p25", .25}, {"p50", .50}, {"p75", .75}, {"p90", .90}, {"p95", .95}, {"p98", .98},
+        {"p99", .99}, {"p99.5", .995}, {"p99.8", .998}, {"p99.9", .999}, {"p99.95", .9995}, {"p99.99", .9999}, {"max", 1}};
     std::string out;
     for (const auto& point : kPoints) {
       char text[64];
@@ -227,7 +254,7 @@ class Samples {
 
 template <class Transport>
 void ping(Transport& transport, const Arguments& arguments) {
-  Payload payload(arguments.size), expected(arguments.size);
+  Payload payload(arguments), expected(arguments);
   const std::uint64_t warm_up = arguments.count / 10;
   Samples samples(arguments.count);
   std::uint64_t errors = 0, number = 0;
@@ -257,7 +284,7 @@ void ping(Transport& transport, const Arguments& arguments) {
 
 template <class Transport>
 void pong(Transport& transport, const Arguments& arguments) {
-  Payload payload(arguments.size), expected(arguments.size);
+  Payload payload(arguments), expected(arguments);
   const std::uint64_t warm_up = arguments.count / 10;
   std::uint64_t errors = 0;
   double cpu = 0;
@@ -273,14 +300,14 @@ void pong(Transport& transport, const Arguments& arguments) {
 
 template <class Transport>
 void send(Transport& transport, const Arguments& arguments) {
-  Payload payload(arguments.size);
+  Payload payload(arguments);
   const double cpu = cpu_seconds();
   if constexpr (Transport::kBatches) {
     if (arguments.batch > 1) {
       std::vector<std::unique_ptr<Payload>> payloads;
       std::vector<std::span<const std::byte>> records;
       for (std::size_t i = 0; i < arguments.batch; ++i) {
-        payloads.push_back(std::make_unique<Payload>(arguments.size));
+        payloads.push_back(std::make_unique<Payload>(arguments));
         records.emplace_back(payloads.back()->bytes(), arguments.size);
       }
       for (std::uint64_t number = 0; number < arguments.count;) {
@@ -302,7 +329,7 @@ void send(Transport& transport, const Arguments& arguments) {
 // The time runs from the first message received to the last one checked.
 template <class Transport>
 void receive(Transport& transport, const Arguments& arguments) {
-  Payload expected(arguments.size);
+  Payload expected(arguments);
   std::uint64_t errors = 0, number = 0, begin = 0;
   double cpu = 0;
   const auto check = [&](const std::byte* data, std::size_t size) { errors += expected.wrong(data, size, number++); };
@@ -320,10 +347,22 @@ void receive(Transport& transport, const Arguments& arguments) {
               static_cast<double>(number - 1) / seconds);
 }
 
+// For the role `alone`: `work(arguments)` prints the line of JSON.
+template <class Work>
+int run_alone(int argc, char** argv, Work&& work) {
+  try {
+    work(parse(argc, argv));
+    std::fflush(stdout);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
+    return 1;
+  }
+}
+
 template <class Transport>
 int run(int argc, char** argv) {
-  try {
-    const Arguments arguments = parse(argc, argv);
+  return run_alone(argc, argv, [](const Arguments& arguments) {
     if (arguments.batch > 1 && !Transport::kBatches) fail("this contender has no batches");
     Transport transport(arguments);
     switch (arguments.role) {
@@ -331,13 +370,9 @@ int run(int argc, char** argv) {
       case Role::pong: pong(transport, arguments); break;
       case Role::send: send(transport, arguments); break;
       case Role::receive: receive(transport, arguments); break;
+      case Role::alone: fail("this contender needs a partner");
     }
-    std::fflush(stdout);
-    return 0;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
-    return 1;
-  }
+  });
 }
 
 }  // namespace bench

@@ -5,10 +5,10 @@
 // all bytes of a small one costs more in JavaScript than any contender; C++ contenders compare all.)
 
 export function parse() {
-  const options = { role: process.argv[2], wait: 'block', batch: 1, capacity: 1 << 20, align: 16, variant: '' };
+  const options = { role: process.argv[2], wait: 'block', batch: 1, capacity: 1 << 20, align: 16, variant: '', touch: 'all' };
   for (let i = 3; i + 1 < process.argv.length; i += 2) {
     const name = process.argv[i].slice(2);
-    options[name] = ['path', 'wait', 'variant'].includes(name) ? process.argv[i + 1] : Number(process.argv[i + 1]);
+    options[name] = ['path', 'wait', 'variant', 'touch'].includes(name) ? process.argv[i + 1] : Number(process.argv[i + 1]);
   }
   return options;
 }
@@ -67,6 +67,6 @@ export class Stopwatch {
 }
 
 export function fail(error) {
-  process.stderr.write(`${process.argv[1]}: ${error?.stack ?? error}\n`);
+  process.stderr.write(`${error?.stack ?? ''}\n${process.argv[1]}: ${error?.message ?? error}\n`);  // what is said last is what the driver shows
   process.exit(1);
 }

@@ -10,10 +10,12 @@ import resource
 import struct
 import time
 
+PERCENTS = [1, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99]  # as in bench.hpp
+
 
 def parse():
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["ping", "pong", "send", "receive"])
+    parser.add_argument("role", choices=["ping", "pong", "send", "receive", "alone"])
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--path", required=True)
@@ -22,6 +24,8 @@ def parse():
     parser.add_argument("--capacity", type=int, default=1 << 20)
     parser.add_argument("--align", type=int, default=16)
     parser.add_argument("--variant", default="")
+    parser.add_argument("--touch", default="all")
+    parser.add_argument("--seconds", type=float, default=0.1)
     return parser.parse_args()
 
 
@@ -42,6 +46,29 @@ def cpu_seconds():
 
 def report(**fields):
     print(json.dumps(fields), flush=True)
+
+
+def ready():
+    report(ready=True)
+
+
+class Stopwatch:
+    """Runs from the first message received to the last one checked."""
+
+    def __init__(self):
+        self.begin = time.perf_counter_ns()
+        self.cpu = cpu_seconds()
+
+    def report(self, count, errors):
+        seconds = (time.perf_counter_ns() - self.begin) * 1e-9
+        report(count=count, errors=errors, seconds=seconds, cpu_seconds=cpu_seconds() - self.cpu, rate=(count - 1) / seconds)
+
+
+def percentiles(samples):
+    """The points of a distribution of round trips in ns, halved."""
+    samples.sort()
+    points = {"min": 0, "max": 1, **{f"p{percent:g}": percent / 100 for percent in PERCENTS}}
+    return {name: samples[int(part * (len(samples) - 1))] / 2 for name, part in points.items()}
 
 
 def ping(arguments, round_trip):
@@ -65,7 +92,42 @@ def ping(arguments, round_trip):
         before = now
     seconds = (clock() - begin) * 1e-9
     used = cpu_seconds() - cpu
-    samples.sort()
-    points = {"min": 0, "p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999, "max": 1}
-    report(count=arguments.count, errors=errors, seconds=seconds, cpu_seconds=used,
-           **{name: samples[int(part * (len(samples) - 1))] / 2 for name, part in points.items()})
+    report(count=arguments.count, errors=errors, seconds=seconds, cpu_seconds=used, **percentiles(samples))
+
+
+def start_loops(arguments, prepared, send, receive):
+    """The roles ping and send for a transport of one send and one receive call."""
+    if arguments.role == "ping":
+        def round_trip(message):
+            send(message)
+            return receive()
+
+        ping(arguments, round_trip)
+        return
+    many = len(prepared)
+    cpu = cpu_seconds()
+    for number in range(arguments.count):
+        send(prepared[number % many])
+    report(count=arguments.count, cpu_seconds=cpu_seconds() - cpu)
+
+
+def accept_loops(arguments, prepared, send, receive):
+    """The roles pong and receive, every message compared."""
+    many = len(prepared)
+    errors = 0
+    if arguments.role == "pong":
+        warm_up = arguments.count // 10
+        for number in range(arguments.count + warm_up):
+            if number == warm_up:
+                cpu = cpu_seconds()
+            message = receive()
+            errors += message != prepared[number % many]
+            send(message)
+        report(count=arguments.count, errors=errors, cpu_seconds=cpu_seconds() - cpu)
+        return
+    stopwatch = None
+    for number in range(arguments.count):
+        message = receive()
+        stopwatch = stopwatch or Stopwatch()
+        errors += message != prepared[number % many]
+    stopwatch.report(arguments.count, errors)

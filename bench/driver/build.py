@@ -1,4 +1,4 @@
-"""Builds what is measured: the C++ contenders with Atoll, and the two packages."""
+"""Builds what is measured: the C++ contenders with Atoll, and the two packages. Peers of other languages are bench/setup's."""
 
 import os
 import shutil
@@ -31,6 +31,20 @@ def build(with_packages):
         _step("configure", ["cmake", "-S", contenders.ROOT, "-B", contenders.BUILD, "-G", "Ninja", "-DATOLL_BENCH=ON", "-DATOLL_TESTS=OFF"],
               "bench/setup installs what CMake did not find", environment)
     _step("build C++", ["cmake", "--build", contenders.BUILD], "the compiler's message is above", environment)
+    if os.path.exists(contenders.VENV_PYTHON):
+        _empty_call()
     if with_packages and os.path.exists(contenders.VENV_PYTHON):
         _step("build the Python and Node packages", [os.path.join(contenders.ROOT, "script", "build"), "python", "node"],
               "run bench/setup, or leave these rows out with --only cpp")
+
+
+def _empty_call():
+    """The extension that does nothing, for the Python that the package is measured in."""
+    source = os.path.join(contenders.BENCH, "peers", "empty_call.c")
+    target = os.path.join(contenders.PROGRAMS, "empty_call.so")
+    if os.path.exists(target) and os.path.getmtime(target) >= os.path.getmtime(source):
+        return
+    include = subprocess.run([contenders.VENV_PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
+                             capture_output=True, text=True, check=False).stdout.strip()
+    _step("build the empty extension", [os.environ.get("CC", "gcc"), "-O3", "-shared", "-fPIC", f"-I{include}", source, "-o", target],
+          "bench/setup installs python3-dev")

@@ -1,8 +1,8 @@
-"""Who is measured, and how: the contenders, and the list of rows that the table has.
+"""Who is measured: the contenders, their programs, and the services that some of them need.
 
-A contender is two command lines (the accepting half is started first). A row is one contender doing
-one thing at one size. To add a peer: a program in bench/peers with the command line of bench.hpp, a line
-in CONTENDERS, its lines in `rows`.
+A contender is one or two command lines. Of two, the accepting half is started first; the role `alone` has
+one. To add a peer: a program in bench/peers with the command line of bench.hpp, a line here, and its lines
+in rows.py. What bench/setup could not install is missing here, with the reason.
 """
 
 import os
@@ -13,145 +13,109 @@ BENCH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(BENCH)
 BUILD = os.environ.get("ATOLL_BENCH_BUILD") or os.path.join(ROOT, "build-bench")
 PROGRAMS = os.path.join(BUILD, "bench")
+PEERS = os.path.join(BUILD, "peers")  # what bench/setup installs that is no Debian package
 VENV_PYTHON = os.environ.get("ATOLL_BENCH_PYTHON") or os.path.join(ROOT, ".venv", "bin", "python")
 NODE = shutil.which("node") or "node"
+ADDON = os.environ.get("ATOLL_NODE_ADDON") or os.path.join(ROOT, "bindings", "node", "build", "atoll.node")
+AERON_JAR = os.path.join(PEERS, "aeron", "aeron-all.jar")
+AERON_CLASSES = os.path.join(PEERS, "aeron", "classes")
+# As Aeron's documentation asks for: access to the memory that its buffers are, and no bounds checks.
+JAVA = ("java", "--add-opens", "java.base/jdk.internal.misc=ALL-UNNAMED", "--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED",
+        "-Dagrona.disable.bounds.checks=true", "-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-Xms256m", "-Xmx256m",
+        "-XX:-UsePerfData", "-cp", f"{AERON_JAR}:{AERON_CLASSES}")
 
-SIZES = {"64B": 64, "1KiB": 1 << 10, "64KiB": 1 << 16, "1MiB": 1 << 20}
-# Bytes of a ring, for every contender that has one; and the alignment of payloads in it.
-CAPACITY = {64: 1 << 20, 1 << 10: 4 << 20, 1 << 16: 4 << 20, 1 << 20: 8 << 20}
-ALIGN = {64: 16, 1 << 10: 64, 1 << 16: 64, 1 << 20: 64}
-BATCH = 64
+
+@dataclass(frozen=True)
+class Service:
+    """A process that must run while a contender is measured. It is ready when it prints a line with `says`."""
+    command: tuple  # {path} is the measurement's directory
+    says: str
+
+
+SERVICES = {
+    "roudi": Service((os.path.join(PROGRAMS, "iceoryx_roudi"),), "ready"),
+    "aeron": Service((*JAVA, "AeronDriver", "--path", "{path}"), "ready"),
+    "redis": Service(("redis-server", "--port", "0", "--unixsocket", "{path}/redis", "--save", "", "--appendonly", "no", "--dir", "{path}"),
+                     "eady to accept connections"),
+}
 
 
 @dataclass(frozen=True)
 class Contender:
     name: str
-    accept: tuple  # the command of pong and receive
-    start: tuple  # the command of ping and send
-    needs: str = ""  # what to install if it is missing
+    accept: tuple  # the command of pong and receive, or of alone
+    start: tuple = ()  # the command of ping and send
+    needs: str = ""  # what to do if it is missing
     broker: bool = False
+    service: str = ""
     files: tuple = ()  # what must be there
 
     def missing(self):
         """Why it cannot run, or ""."""
-        for path in (*self.files, *self.accept, *self.start):
+        service = SERVICES[self.service].command[:1] if self.service else ()
+        for path in (*self.files, *service, self.accept[0], *self.start[:1]):
             if not (os.path.exists(path) or shutil.which(path)):
-                return f"{os.path.relpath(path, ROOT) if os.path.isabs(path) else path} is missing: {self.needs or 'bench/setup'}"
+                said = _why_left_out(self.needs)
+                return f"{os.path.relpath(path, ROOT) if os.path.isabs(path) else path} is missing: {said}"
         return ""
 
 
-def program(name, needs="", broker=False):
+def _why_left_out(peer):
+    """What bench/setup wrote down when it had to leave a peer out."""
+    try:
+        with open(os.path.join(PEERS, f"{peer}.left-out")) as file:
+            return file.read().strip()
+    except OSError:
+        return f"{peer}: run bench/setup" if peer else "run bench/setup"
+
+
+def program(name, needs="", **more):
     path = os.path.join(PROGRAMS, name)
-    return Contender(name, (path,), (path,), needs, broker)
+    return Contender(name, (path,), (path,), needs, **more)
 
 
 def script(folder, name):
     return os.path.join(BENCH, folder, name)
 
 
+def _scripts(name, accept, start, needs, *files, **more):
+    for path in (*accept[1:2], *start[1:2]):
+        files += (path,)
+    return Contender(name, accept, start, needs, files=files, **more)
+
+
+_aeron = (*JAVA, "AeronPeer")
+_iceoryx2 = os.path.join(PEERS, "iceoryx2", "release", "iceoryx2_peer")
+_python = (VENV_PYTHON,)
+_system_python = ("python3",)
+
 CONTENDERS = {contender.name: contender for contender in [
     program("raw_ring"),
-    program("atoll_stream", "it did not build", broker=True),
-    program("boost_queue", "install libboost-dev (bench/setup)"),
-    program("zeromq", "install libzmq3-dev (bench/setup)"),
+    program("futex_pingpong"),
+    *(program(f"atoll_{name}", broker=True) for name in ["stream", "crowd", "first"]),
+    *(program(f"atoll_{name}") for name in ["idle", "many"]),  # with brokers of their own
+    program("boost_queue", "boost"),
+    program("zeromq", "zeromq"),
+    program("nng", "nng"),
+    program("iceoryx", "iceoryx", service="roudi"),
     program("unix_socket"),
-    Contender("py_node_socket", (NODE, script("peers", "unix_socket_receive.mjs")),
-              ("python3", script("peers", "unix_socket_send.py")), "install nodejs (bench/setup)"),
-    Contender("py_node_atoll", (NODE, script("atoll", "receive.mjs")), (VENV_PYTHON, script("atoll", "send.py")),
-              "build the packages (bench/setup)", broker=True,
-              files=(os.environ.get("ATOLL_NODE_ADDON") or os.path.join(ROOT, "bindings", "node", "build", "atoll.node"),)),
+    program("pipe"),
+    Contender("aeron", _aeron, _aeron, "aeron", service="aeron", files=(AERON_JAR, os.path.join(AERON_CLASSES, "AeronPeer.class"))),
+    Contender("iceoryx2", (_iceoryx2,), (_iceoryx2,), "iceoryx2"),
+
+    _scripts("py_node_socket", (NODE, script("peers", "unix_socket_receive.mjs")),
+             (*_system_python, script("peers", "unix_socket_send.py")), ""),
+    _scripts("py_node_atoll", (NODE, script("atoll", "receive.mjs")), (*_python, script("atoll", "send.py")), "", ADDON, broker=True),
+    _scripts("py_node_zeromq", (NODE, script("peers", "zeromq_receive.mjs")), (*_python, script("peers", "zeromq_send.py")),
+             "zeromq.js", os.path.join(PEERS, "node", "node_modules", "zeromq")),
+    _scripts("py_py_atoll", (*_python, script("atoll", "receive.py")), (*_python, script("atoll", "send.py")), "", broker=True),
+    _scripts("py_py_pipe", (*_system_python, script("peers", "multiprocessing_pipe.py")),
+             (*_system_python, script("peers", "multiprocessing_pipe.py")), ""),
+    _scripts("py_py_redis", (*_python, script("peers", "redis_list.py")), (*_python, script("peers", "redis_list.py")),
+             "redis", service="redis"),
+    _scripts("py_py_queue", (*_system_python, script("peers", "multiprocessing_queue.py")), (), ""),
+    _scripts("py_alone", (*_python, script("atoll", "alone.py")), (), "", os.path.join(PROGRAMS, "empty_call.so"), broker=True),
+    _scripts("py_first", (*_python, script("atoll", "first.py")), (), "", broker=True),
+    _scripts("node_alone", (NODE, script("atoll", "alone.mjs")), (), "", ADDON, broker=True),
+    _scripts("node_first", (NODE, script("atoll", "first.mjs")), (), "", ADDON, broker=True),
 ]}
-
-
-@dataclass(frozen=True)
-class Row:
-    section: str  # rows of a section stand under one heading and are compared with its first row
-    label: str
-    contender: str
-    metric: str  # latency or rate
-    size: int
-    wait: str = "block"
-    batch: int = 1
-    variant: str = ""
-    cpus: tuple = (0, 1)  # of the starting and of the accepting process
-
-    @property
-    def id(self):
-        parts = [self.section, self.contender, self.wait, f"batch{self.batch}" if self.batch > 1 else "", self.variant]
-        return "/".join(part for part in parts if part)
-
-    def arguments(self, count):
-        out = ["--size", str(self.size), "--count", str(count), "--wait", self.wait, "--batch", str(self.batch),
-               "--capacity", str(CAPACITY[self.size]), "--align", str(ALIGN[self.size])]
-        return out + (["--variant", self.variant] if self.variant else [])
-
-
-def rows():
-    out = []
-
-    def add(section, lines, metric, size, **common):
-        for label, contender, extra in lines:
-            out.append(Row(section, label, contender, metric, size, **{**common, **extra}))
-
-    for name, size in SIZES.items():
-        small = size <= 1024
-        add(f"cpp/{name}/latency/spin", [
-            ("raw ring", "raw_ring", {}),
-            ("Atoll", "atoll_stream", {}),
-            ("Boost message_queue", "boost_queue", {}),
-            ("Unix socket", "unix_socket", {}),
-        ], "latency", size, wait="spin")
-        blocking = [
-            ("raw ring and futex", "raw_ring", {}),
-            ("Atoll", "atoll_stream", {}),
-            ("Boost message_queue", "boost_queue", {}),
-            ("Unix socket", "unix_socket", {}),
-            ("ZeroMQ ipc", "zeromq", {}),
-        ]
-        add(f"cpp/{name}/latency/block", blocking, "latency", size)
-        if size == 64:
-            add(f"cpp/{name}/latency/one-cpu", blocking, "latency", size, cpus=(0, 0))
-        batches = [
-            ("Atoll send_many, receive_many", "atoll_stream", {"batch": BATCH}),
-            (f"raw ring, {BATCH} at once", "raw_ring", {"wait": "spin", "batch": BATCH}),
-            (f"Unix socket, {BATCH} in one write", "unix_socket", {"batch": BATCH}),
-        ] if small else []
-        add(f"cpp/{name}/rate", [
-            ("raw ring", "raw_ring", {"wait": "spin"}),
-            ("Atoll send, receive", "atoll_stream", {}),
-            *([("Atoll, group that is shared", "atoll_stream", {"variant": "shared"}),
-               ("raw ring with a terminator", "raw_ring", {"wait": "spin", "variant": "terminator"})] if size == 64 else []),
-            *batches[:2],
-            ("Boost message_queue", "boost_queue", {}),
-            ("ZeroMQ ipc", "zeromq", {}),
-            ("Unix socket", "unix_socket", {}),
-            *batches[2:],
-        ], "rate", size)
-        add(f"py-node/{name}/latency", [
-            ("Unix socket", "py_node_socket", {}),
-            ("Atoll", "py_node_atoll", {}),
-        ], "latency", size)
-        add(f"py-node/{name}/rate", [
-            ("Unix socket", "py_node_socket", {}),
-            *([(f"Unix socket, {BATCH} in one write", "py_node_socket", {"batch": BATCH})] if small else []),
-            ("Atoll send, receiveMany", "py_node_atoll", {}),
-            *([("Atoll send_many, receiveMany", "py_node_atoll", {"batch": BATCH})] if small else []),
-        ], "rate", size)
-    return out
-
-
-TITLES = {"cpp": "C++ to C++", "py-node": "Python to Node", "latency": "latency, half a round trip", "rate": "rate",
-          "spin": "spinning", "block": "blocking", "one-cpu": "blocking, both on one CPU"}
-
-
-def title(section):
-    language, size, metric, *how = section.split("/")
-    return ", ".join([TITLES[language], size.replace("KiB", " KiB").replace("MiB", " MiB") if size != "64B" else "64 B",
-                      TITLES[metric], *(TITLES[part] for part in how)])
-
-
-# What must hold: (what, row, row it is compared with, factor). The first is at least `factor` times the second.
-TARGETS = [
-    ("Python to Node, 64 B: send, receiveMany against the Unix socket",
-     "py-node/64B/rate/py_node_atoll/block", "py-node/64B/rate/py_node_socket/block", 3.0),
-]

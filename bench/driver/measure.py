@@ -122,56 +122,118 @@ class Place:
             child.kill()
         child.wait()
 
-    def _start(self, command, role, row, count, path, cpu, log):
-        cpus = {self.available_cpus[cpu % len(self.available_cpus)]}
-        child = subprocess.Popen([*command, role, "--path", path, *row.arguments(count)], env=self.environment, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=log, preexec_fn=_child_setup(cpus))
+    def _start(self, command, role, row, count, seconds, path, cpu, log):
+        cpus = None if cpu is None else {self.available_cpus[cpu % len(self.available_cpus)]}
+        child = subprocess.Popen([*command, role, "--path", path, *row.arguments(count, seconds)], env=self.environment,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, preexec_fn=_child_setup(cpus))
         self._children.append(child)
         return child
 
-    def measure(self, row, count, seconds):
-        """One run of `count` messages, ended after `seconds`. The result is what both halves said, as one."""
+    def _start_service(self, name, path, log, deadline):
+        """Starts what a contender needs and waits until it says that it is ready."""
+        service = contenders.SERVICES[name]
+        command = [part.replace("{path}", path) for part in service.command]
+        child = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                 preexec_fn=_child_setup(None))
+        self._children.append(child)
+        try:
+            _Lines(child).until(service.says, deadline)
+        except Failed as error:
+            self._leave(child)
+            raise Failed(f"{os.path.basename(command[0])} did not become ready: {error}") from None
+        return child
+
+    def _leave(self, child, politely=False):
+        if politely and child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
+        self._end(child)
+        child.stdout.close()
+        self._children.remove(child)
+
+    def measure(self, row, count, seconds, limit):
+        """One run of `count` messages, or of `seconds` for a row that is alone; ended after `limit` seconds.
+
+        The result is what the halves said, as one. A broker that the measurement started is ended.
+        """
         contender = contenders.CONTENDERS[row.contender]
         self._runs += 1
         path = os.path.join(self.path, str(self._runs))
         os.mkdir(path)
-        accept, start = ("pong", "ping") if row.metric == "latency" else ("receive", "send")
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + limit
+        service = None
         with open(os.path.join(path, "log"), "w+b") as log:
             halves = []
             try:
-                halves.append(self._start(contender.accept, accept, row, count, path, row.cpus[1], log))
-                said = [_Lines(halves[0])]
-                said[0].next(deadline)
-                halves.append(self._start(contender.start, start, row, count, path, row.cpus[0], log))
-                said.append(_Lines(halves[1]))
-                accepted, started = said[0].next(deadline), said[1].next(deadline)
-                for half in halves:
-                    half.wait(max(0.1, deadline - time.monotonic()))
-                if any(half.returncode for half in halves):
-                    raise Failed("a process failed at its end")
-            except (Failed, subprocess.TimeoutExpired) as error:
+                if contender.service:
+                    service = self._start_service(contender.service, path, log, deadline)
+                said = self._halves(contender, row, count, seconds, path, log, deadline, halves)
+            except (Failed, OSError, subprocess.TimeoutExpired) as error:
                 for half in halves:
                     self._end(half)
                 log.seek(0)
                 words = log.read().decode(errors="replace").strip().splitlines()
-                reason = f"no end after {seconds:.0f} s" if time.monotonic() > deadline else str(error)
+                reason = f"no end after {limit:.0f} s" if time.monotonic() > deadline else str(error)
                 raise Failed(reason + (f" ({words[-1][:200]})" if words else "")) from None
             finally:
                 for half in halves:
-                    self._end(half)
-                    half.stdout.close()
-                    self._children.remove(half)
-                shutil.rmtree(path, ignore_errors=True)
-                for left in glob.glob(os.path.join(SHM, path.replace("/", "_") + "*")):
-                    os.unlink(left)
-        result = {**accepted, **started} if row.metric == "latency" else {**started, **accepted}
-        result["errors"] = accepted.get("errors", 0) + started.get("errors", 0)
-        result["cpu_seconds"] = accepted["cpu_seconds"] + started["cpu_seconds"]
+                    self._leave(half)
+                if service:
+                    self._leave(service, politely=True)
+                _remove(path)
+        result = {}
+        for one in said:
+            result.update(one)
+        for name in ("errors", "cpu_seconds"):
+            result[name] = sum(one.get(name, 0) for one in said)
         result["cpu_us"] = 1e6 * result["cpu_seconds"] / result["count"]
         if result["errors"]:
             raise Failed(f"{result['errors']} of {result['count']} messages were wrong")
         return result
+
+    def _halves(self, contender, row, count, seconds, path, log, deadline, halves):
+        """Runs one process, or two; what they said, that of the measuring one last."""
+        def start(command, role, which):
+            halves.append(self._start(command, role, row, count, seconds, path, row.cpus[which] if row.cpus else None, log))
+            return _Lines(halves[-1])
+
+        if row.alone:
+            said = [start(contender.accept, "alone", 0).next(deadline)]
+            self._end_broker(said[0].pop("broker_pid", 0), deadline)
+        else:
+            accept, begin = ("pong", "ping") if row.metric == "latency" else ("receive", "send")
+            accepting = start(contender.accept, accept, 1)
+            accepting.next(deadline)  # it is ready
+            starting = start(contender.start, begin, 0)
+            said = [accepting.next(deadline), starting.next(deadline)]
+            if row.metric == "rate":
+                said.reverse()
+        for half in halves:
+            half.wait(max(0.1, deadline - time.monotonic()))
+        if any(half.returncode for half in halves):
+            raise Failed("a process failed at its end")
+        return said
+
+    @staticmethod
+    def _end_broker(pid, deadline):
+        """Ends a broker that a measurement's program started, and waits until it has ended."""
+        if not pid:
+            return
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+            if not select.select([process], [], [], max(0.1, deadline - time.monotonic()))[0]:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(process)
 
 
 class _Lines:
@@ -181,7 +243,15 @@ class _Lines:
         self.child = child
         self.text = b""
 
+    def until(self, words, deadline):
+        """Waits for a line with these words in it; all lines are text."""
+        while words not in self._line(deadline):
+            pass
+
     def next(self, deadline):
+        return json.loads(self._line(deadline))
+
+    def _line(self, deadline):
         while b"\n" not in self.text:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.child.stdout], [], [], left)[0]:
@@ -191,4 +261,4 @@ class _Lines:
                 raise Failed(f"{os.path.basename(self.child.args[0])} ended early")
             self.text += more
         line, _, self.text = self.text.partition(b"\n")
-        return json.loads(line)
+        return line.decode(errors="replace")

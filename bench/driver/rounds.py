@@ -7,7 +7,7 @@ round begins at another row of the section.
 
 import time
 
-from . import contenders
+from . import contenders, rows as rows_of_bench
 from .measure import Failed
 
 FEWEST, MOST = {"latency": 50, "rate": 64}, {"latency": 1_000_000, "rate": 100_000_000}
@@ -31,16 +31,23 @@ def _count(row, seconds, result):
     """How many messages take so many seconds, judged by one result."""
     rate = result["rate"] if row.metric == "rate" else result["count"] / result["seconds"]
     count = int(min(max(rate * seconds, FEWEST[row.metric]), MOST[row.metric]))
-    return -(-count // contenders.BATCH) * contenders.BATCH  # batches divide it
+    return -(-count // rows_of_bench.BATCH) * rows_of_bench.BATCH  # batches divide it
+
+
+def _seconds(row, seconds, quick):
+    """How long a measurement of this row takes."""
+    return max(seconds, row.seconds[1 if quick else 0]) if row.seconds else seconds
 
 
 def _calibrate(place, row, seconds, limit):
-    count = -(-FIRST[row.size] // contenders.BATCH) * contenders.BATCH
+    if row.alone:
+        return FIRST[row.size]  # it goes by time
+    count = -(-FIRST[row.size] // rows_of_bench.BATCH) * rows_of_bench.BATCH
     if row.metric == "latency" and row.wait == "block":
         count = min(count, 1024)
     for _ in range(3):
         began = time.monotonic()
-        result = place.measure(row, count, limit)
+        result = place.measure(row, count, seconds, limit)
         wanted = _count(row, seconds, result)
         if wanted <= 2 * count or time.monotonic() - began > seconds:
             return wanted
@@ -48,35 +55,38 @@ def _calibrate(place, row, seconds, limit):
     return count
 
 
-def run(place, rows, rounds, seconds, limit, progress):
+def run(place, rows, rounds, seconds, quick, limit, progress):
     """Measures everything. `progress(done, total, text)` is called before each step."""
     results = Results(rows)
     sections = {}
     for row in rows:
         sections.setdefault(row.section, []).append(row)
-    total = len(rows) * (rounds + 1)
+    total = sum(1 + (1 if row.once else rounds) for row in rows)
     done = 0
     missing = {name: contender.missing() for name, contender in contenders.CONTENDERS.items()}
     for row in rows:
-        progress(done, total, f"warming up: {row.label}, {contenders.title(row.section)}")
+        progress(done, total, f"warming up: {row.label}, {rows_of_bench.title(row.section)}")
         done += 1
         if missing[row.contender]:
             results.fail(row, missing[row.contender])
             continue
         try:
-            results.counts[row.id] = _calibrate(place, row, seconds, limit)
+            results.counts[row.id] = _calibrate(place, row, _seconds(row, seconds, quick), limit)
         except Failed as error:
             results.fail(row, str(error))
     for number in range(rounds):
         for section in sections.values():
             shift = number % len(section)
             for row in section[shift:] + section[:shift]:
-                progress(done, total, f"round {number + 1} of {rounds}: {row.label}, {contenders.title(row.section)}")
+                if row.once and number > 0:
+                    continue
+                progress(done, total, f"round {number + 1} of {rounds}: {row.label}, {rows_of_bench.title(row.section)}")
                 done += 1
                 if row.id not in results.counts:
                     continue
                 try:
-                    results.rounds[row.id].append(place.measure(row, results.counts[row.id], limit))
+                    own = _seconds(row, seconds, quick)
+                    results.rounds[row.id].append(place.measure(row, results.counts[row.id], own, limit + own))
                 except Failed as error:
                     results.rounds[row.id].append(None)
                     results.fail(row, f"round {number + 1}: {error}")
