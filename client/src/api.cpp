@@ -107,9 +107,9 @@ Result<void> View::acknowledge() { return fast_ != nullptr ? result_of(engine_of
 Result<void> View::acknowledge_up_to() { return fast_ != nullptr ? result_of(engine_of(fast_).acknowledge_up_to(token_), engine_of(fast_)) : fail(Errc::view_released); }
 Result<void> View::reject() { return fast_ != nullptr ? result_of(engine_of(fast_).reject(token_), engine_of(fast_)) : fail(Errc::view_released); }
 
-Result<void> Views::release_slow(detail::FastReader* fast, std::uint64_t token, const detail::Item* items, std::uint32_t count) {
+Result<void> Views::release_slow(detail::FastReader* fast, std::uint64_t token, std::uint32_t count) {
   if (fast == nullptr) return fail(Errc::view_released);
-  return result_of(engine_of(fast).release_run(token, items, count), engine_of(fast));
+  return result_of(engine_of(fast).release_run(token, count), engine_of(fast));
 }
 Result<void> Views::acknowledge() {
   if (fast_ == nullptr) return fail(Errc::view_released);

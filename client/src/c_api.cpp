@@ -355,8 +355,14 @@ atoll_status atoll_consumer_release(atoll_consumer* consumer, const atoll_view* 
 atoll_status atoll_consumer_release_many(atoll_consumer* consumer, const atoll_view* views, size_t count, atoll_error* error) {
   if (consumer == nullptr || (views == nullptr && count > 0)) return null_argument("consumer or views", error);
   return guarded(error, [&] {
-    for (size_t i = 0; i < count; ++i)
-      if (const Errc code = consumer->engine->release(views[i].token); code != Errc::ok) return reader_status(code, *consumer->engine, error);
+    for (size_t i = 0; i < count;) {
+      // Views that follow each other in one batch (the token's upper bits) are released as one.
+      const std::uint64_t token = views[i].token;
+      std::uint32_t n = 1;
+      while (i + n < count && views[i + n].token == token + n && (token + n) >> 6 == token >> 6) ++n;
+      if (const Errc code = consumer->engine->release_run(token, n); code != Errc::ok) return reader_status(code, *consumer->engine, error);
+      i += n;
+    }
     return ATOLL_OK;
   });
 }

@@ -56,7 +56,8 @@ class GroupReader final : public ReaderEngine {
 
   void pause_fast() noexcept override;
   void open_fast() noexcept override;
-  Errc do_release(std::uint64_t token) override;
+  Errc do_release(std::uint64_t token) override { return do_release_run(token, 1); }
+  Errc do_release_run(std::uint64_t token, std::uint32_t count) override;
   Errc do_acknowledge(std::uint64_t token) override;
   Errc do_acknowledge_up_to(std::uint64_t token) override;
   Errc do_reject(std::uint64_t token) override;

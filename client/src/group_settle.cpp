@@ -32,14 +32,17 @@ const detail::Item* GroupReader::item_of(std::uint64_t token) const noexcept {
   return &batches_[static_cast<std::size_t>((token >> 6) - first_serial_)]->items[token & 63];
 }
 
-Errc GroupReader::do_release(std::uint64_t token) {
+Errc GroupReader::do_release_run(std::uint64_t token, std::uint32_t count) {
   Batch* batch = nullptr;
   std::uint64_t bit = 0;
-  if (const Errc code = find(token, batch, bit); code != Errc::ok) return code;
-  if ((batch->released & bit) != 0) return Errc::view_released;
-  batch->released |= bit;
-  if (automatic_) batch->acked |= bit;
-  if ((token & 63) < batch->copies.size()) batch->copies[token & 63].reset();
+  if (const Errc code = find(token + count - 1, batch, bit); code != Errc::ok) return code;
+  const std::uint64_t index = token & 63;
+  const std::uint64_t bits = (bit << 1) - (1ull << index);
+  if (token >> 6 != batch->serial) return ReaderEngine::do_release_run(token, count);
+  if ((batch->released & bits) != 0) return count == 1 ? Errc::view_released : ReaderEngine::do_release_run(token, count);
+  batch->released |= bits;
+  if (automatic_) batch->acked |= bits;
+  for (std::uint64_t i = index; i < index + count && i < batch->copies.size(); ++i) batch->copies[i].reset();
   return settle(*batch);
 }
 

@@ -173,15 +173,20 @@ Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
   return Errc::ok;
 }
 
-Errc ReaderEngine::release_run(std::uint64_t token, const detail::Item* items, std::uint32_t count) {
-  // The last one may end a claim, which takes the slow way.
-  if (count > 1 && release_fast(token, items + count - 2, count - 1)) {
-    token += count - 1;
-    count = 1;
+Errc ReaderEngine::release_run(std::uint64_t token, std::uint32_t count) {
+  const std::uint64_t last = token + count - 1;
+  if (last < token_ && release_fast(token, item_ - (token_ - last), count)) {
+    if (producer_sleeps()) wake_producers();
+    return Errc::ok;
   }
+  const Pause pause(*this);
+  return do_release_run(token, count);
+}
+
+Errc ReaderEngine::do_release_run(std::uint64_t token, std::uint32_t count) {
   Errc first = Errc::ok;
   for (; count > 0; --count)
-    if (const Errc code = release(token++); first == Errc::ok) first = code;
+    if (const Errc code = do_release(token++); first == Errc::ok) first = code;
   return first;
 }
 

@@ -36,8 +36,13 @@ class ReaderEngine : public detail::FastReader {
 
   // Fills up to `max`; waits for the first only. ok, or the code; detail_error() tells more.
   Errc receive(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
-    for (count = 0; count < max && take(out[count]);) ++count;
-    return count == max ? Errc::ok : receive_slow(out, max, count, deadline);
+    for (count = 0;;) {
+      while (count < max && take(out[count])) ++count;
+      if (count == max) return Errc::ok;
+      // One record the slow way may open a batch that the fast path can go on with.
+      const std::size_t before = count;
+      if (const Errc code = receive_slow(out, before + 1, count, deadline); code != Errc::ok || count == before) return count > 0 ? Errc::ok : code;
+    }
   }
   // Goes on from `count` records, which the fast path found; waits only if there are none.
   Errc receive_slow(Raw* out, std::size_t max, std::size_t& count, Deadline deadline);
@@ -61,7 +66,7 @@ class ReaderEngine : public detail::FastReader {
     return Errc::ok;
   }
   // `count` records of one batch from this one on.
-  Errc release_run(std::uint64_t token, const detail::Item* items, std::uint32_t count);
+  Errc release_run(std::uint64_t token, std::uint32_t count);
   Errc release_slow(std::uint64_t token) { return Pause(*this), do_release(token); }
   void wake_producers() noexcept { ring_all(bell_->room, attached_.session->bells()); }
   // The record of a view that is not released; it stays where it is until then.
@@ -112,6 +117,7 @@ class ReaderEngine : public detail::FastReader {
   };
 
   virtual Errc do_release(std::uint64_t token) = 0;
+  virtual Errc do_release_run(std::uint64_t token, std::uint32_t count);
   virtual Errc do_acknowledge(std::uint64_t token) = 0;
   virtual Errc do_acknowledge_up_to(std::uint64_t token) = 0;
   virtual Errc do_reject(std::uint64_t token) = 0;

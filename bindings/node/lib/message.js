@@ -7,6 +7,9 @@ const native = require('./native.js');
 const { AtollError, fromStatus, closed, invalid } = require('./errors.js');
 const { decodeArray, utf8 } = require('./array.js');
 
+// What Buffer.prototype.subarray makes, made directly: a third of its time.
+const FastBuffer = Buffer[Symbol.species];
+
 const kContents = ['bytes', 'text', 'json', 'array'];
 const kOwner = Symbol('atoll.owner');
 
@@ -61,7 +64,7 @@ class Message {
     if (this._data === undefined) {
       const ledger = this._ledger;
       const offset = ledger.words[ledger.size * kWords + this._index];
-      this._data = this._slab.subarray(offset, offset + ledger.length(this._index));
+      this._data = new FastBuffer(this._slab.buffer, offset, ledger.length(this._index));
     }
     return this._data;
   }

@@ -335,7 +335,7 @@ class ATOLL_CXX_API Views {
     detail::FastReader* const fast = std::exchange(fast_, nullptr);
     const std::uint32_t count = std::exchange(count_, 0);
     if (fast == nullptr || !fast->release_fast(token_, items_ + count - 1, count)) [[unlikely]]
-      return release_slow(fast, token_, items_, count);
+      return release_slow(fast, token_, count);
     if (fast->producer_sleeps()) [[unlikely]]
       View::wake(fast);
     return {};
@@ -346,7 +346,7 @@ class ATOLL_CXX_API Views {
 
  private:
   friend class Consumer;
-  static Result<void> release_slow(detail::FastReader* fast, std::uint64_t token, const detail::Item* items, std::uint32_t count);
+  static Result<void> release_slow(detail::FastReader* fast, std::uint64_t token, std::uint32_t count);
   detail::FastReader* fast_ = nullptr;
   const detail::Item* items_ = nullptr;
   std::uint64_t token_ = 0;  // of the first
