@@ -157,7 +157,7 @@ Errc ProducerEngine::store_slow(const void* data, std::uint64_t length, std::uin
 
 void ProducerEngine::pad(std::uint64_t length) noexcept {
   protocol::RecordHeader* header = record(tail_);
-  header->length = static_cast<std::uint32_t>(length - payload_offset_);
+  __atomic_store_n(&header->length, static_cast<std::uint32_t>(length - payload_offset_), __ATOMIC_RELAXED);
   header->sequence = static_cast<std::uint32_t>(sequence_);
   header->flags = 0;
   header->extension_length = 0;

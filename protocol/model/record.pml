@@ -1,7 +1,7 @@
 /* Claim, commit, abort, padding and wrap of one lane: SPEC.md, "Writing a record" and "Recovery".
  *
- * A ring of 4 places; records take 1 place (header only) or 2 (header, payload). A producer sends, or lends up
- * to two loans at once and commits or aborts them in any order; it may die between any two stores. The
+ * A ring of 4 places; records take 1 place (header only) or 2 (header, payload). A producer sends, sends two as one,
+ * or lends up to two loans at once and commits or aborts them in any order; it may die between any two stores. The
  * broker then walks from the published tail, may itself die once and begin again, and a second producer
  * goes on with the lane. A reader polls commit words and moves its cursor; a payload may hold any bytes, also
  * such as look like a commit word of this lap or the next.
@@ -18,6 +18,7 @@
  * FAIL  tail_passes_open_loans -DN=3 -DTAIL_AT_CLAIM
  * FAIL  recovery_leaves_claimed -DN=3 -DLEAVE_CLAIMED
  * FAIL  payload_after_commit -DN=3 -DPAYLOAD_LATE
+ * FAIL  two_as_one_first_first -DN=3 -DFIRST_COMMITTED_FIRST
  */
 #ifndef N
 #define N 4
@@ -147,6 +148,24 @@ inline begin(places, lend) {
   publish();
 }
 
+/* Sends two records as one: the first one's commit word comes last. No padding, no open loan. */
+inline begin_two(first, second) {
+  d_step { begun = begun + 2; at = own_tail; span[AT(at)] = first; sequence[AT(at)] = own_next; }
+  commit[AT(at + first)] = EMPTY;
+  write_payload(at, first, own_next);
+#ifdef FIRST_COMMITTED_FIRST
+  /* Then readers may pass it and stand where the second is being written; outcome says that neither is sent. */
+  commit[AT(at)] = WORD(COMMITTED, at);
+#endif
+  d_step { span[AT(at + first)] = second; sequence[AT(at + first)] = own_next + 1; }
+  commit[AT(at + first + second)] = EMPTY;
+  write_payload(at + first, second, own_next + 1);
+  commit[AT(at + first)] = WORD(COMMITTED, at + first);
+  d_step { commit[AT(at)] = WORD(COMMITTED, at); outcome[own_next] = 1; outcome[own_next + 1] = 1; }
+  d_step { own_next = own_next + 2; own_tail = at + first + second; at = 0; }
+  publish();
+}
+
 /* Commits or aborts loan i. */
 inline settle(l, keep) {
   if
@@ -176,8 +195,13 @@ inline settle(l, keep) {
 #define ROOM(size) ((AT(own_tail) + size > CAP -> own_tail + CAP - AT(own_tail) : own_tail) + size + 1 <= cursor + CAP)
 #endif
 
+#define ROOM_FOR_TWO(sizes) (loans == 0 && AT(own_tail) + sizes < CAP && own_tail + sizes + 1 <= cursor + CAP)
+
 inline produce() {
   do
+  :: begun + 1 < N && ROOM_FOR_TWO(2) -> begin_two(1, 1)
+  :: begun + 1 < N && ROOM_FOR_TWO(3) -> begin_two(1, 2)
+  :: begun + 1 < N && ROOM_FOR_TWO(3) -> begin_two(2, 1)
   :: begun < N && ROOM(1) -> begin(1, false)
   :: begun < N && ROOM(2) -> begin(2, false)
   :: begun < N && loans < 2 && ROOM(1) -> begin(1, true)
