@@ -1,5 +1,5 @@
 // Atoll, Node's half: package atoll-ipc, `await consumer.receiveMany()` in a loop. It never blocks the event loop,
-// but with --wait spin, where pong waits in `receiveSync({spin: true})` and answers with `trySend`.
+// but with --wait spin, where pong waits in `receiveSync()`, which spins before it sleeps, and answers with `trySend`.
 import path from 'node:path';
 import { connect } from '../../bindings/node/lib/index.mjs';
 import { Stopwatch, checker, cpuSeconds, fail, parse, ready, report } from '../common/bench.mjs';
@@ -22,13 +22,12 @@ async function pong(consumer, producer) {
 }
 
 function pongSync(consumer, producer) {
-  if (typeof consumer.receiveSync !== 'function') throw new Error('this package has no receiveSync');
   const checked = checker(options.size);
   const warmUp = Math.floor(options.count / 10);
   const total = options.count + warmUp;
   let cpu = 0;
   while (checked.number < total) {
-    const { data } = consumer.receiveSync({ spin: true });
+    const { data } = consumer.receiveSync();
     checked.check(data, 0, data.length);
     if (checked.number === warmUp + 1) cpu = cpuSeconds();
     while (!producer.trySend(data));
