@@ -58,6 +58,7 @@ void add_put(CLI::App& app, Context& context);
 void add_get(CLI::App& app, Context& context);
 void add_rm(CLI::App& app, Context& context);
 void add_gc(CLI::App& app, Context& context);
+void add_bench(CLI::App& app, Context& context);
 void add_stop(CLI::App& app, Context& context);
 
 // The layout of --help: wrapped to 80 columns.

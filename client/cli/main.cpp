@@ -42,6 +42,7 @@ void add_commands(CLI::App& app, Context& context) {
   add_get(app, context);
   add_rm(app, context);
   add_gc(app, context);
+  add_bench(app, context);
   add_stop(app, context);
 }
 

@@ -29,12 +29,12 @@ _atoll() {
     --backing) COMPREPLY=($(compgen -W 'shm file memfd' -- "$current")); return ;;
     --content) COMPREPLY=($(compgen -W 'text json bytes' -- "$current")); return ;;
     --from) COMPREPLY=($(compgen -W 'earliest latest' -- "$current")); return ;;
-    --timeout | --capacity | --size | --put-size | --access | --text | --count | -n | --after | --group | -g) return ;;
+    --timeout | --capacity | --size | --put-size | --access | --text | --count | -n | --after | --seconds | --cpu | --group | -g) return ;;
   esac
 
   local common='--help --json --timeout --socket'
   if [ -z "$command" ]; then
-    COMPREPLY=($(compgen -W "status create ls show inspect manifest send recv tail put get rm gc stop $common --version" -- "$current"))
+    COMPREPLY=($(compgen -W "status create ls show inspect manifest send recv tail put get rm gc bench stop $common --version" -- "$current"))
     return
   fi
   local options=
@@ -48,6 +48,7 @@ _atoll() {
     get) options='--after --wait --raw' ;;
     rm) options='--group --force' ;;
     gc) options='--apply --bytes' ;;
+    bench) options='--size --seconds --cpu' ;;
   esac
   case $current in
     -*) COMPREPLY=($(compgen -W "$options $common" -- "$current")) ;;

@@ -5,7 +5,7 @@ function __atoll_names
     command atoll ls --timeout 1 2>/dev/null | awk 'NR > 1 { print $1 }'
 end
 
-set -l commands status create ls show inspect manifest send recv tail put get rm gc stop
+set -l commands status create ls show inspect manifest send recv tail put get rm gc bench stop
 complete -c atoll -f
 complete -c atoll -s h -l help -d 'show help'
 complete -c atoll -l json -d 'print JSON, errors too'
@@ -25,6 +25,7 @@ complete -c atoll -n "not __fish_seen_subcommand_from $commands" -a put -d 'make
 complete -c atoll -n "not __fish_seen_subcommand_from $commands" -a get -d 'print the content of a bytes segment'
 complete -c atoll -n "not __fish_seen_subcommand_from $commands" -a rm -d 'remove segments, or one group of a stream'
 complete -c atoll -n "not __fish_seen_subcommand_from $commands" -a gc -d 'tell what is left over, or remove it'
+complete -c atoll -n "not __fish_seen_subcommand_from $commands" -a bench -d 'measure this machine'
 complete -c atoll -n "not __fish_seen_subcommand_from $commands" -a stop -d 'stop the broker'
 complete -c atoll -n '__fish_seen_subcommand_from ls show inspect manifest send recv tail put get rm' -a '(__atoll_names)'
 
@@ -55,3 +56,6 @@ complete -c atoll -n '__fish_seen_subcommand_from recv' -l ephemeral -d 'a new g
 complete -c atoll -n '__fish_seen_subcommand_from recv tail get' -l raw -d 'write the bytes only'
 complete -c atoll -n '__fish_seen_subcommand_from get' -l after -x -d 'only a higher version'
 complete -c atoll -n '__fish_seen_subcommand_from rm' -l force -d 'also if in use'
+complete -c atoll -n '__fish_seen_subcommand_from bench' -l size -x -d 'of the records; may be repeated'
+complete -c atoll -n '__fish_seen_subcommand_from bench' -l seconds -x -d 'measure this long'
+complete -c atoll -n '__fish_seen_subcommand_from bench' -l cpu -x -d 'A,B: where the two processes run'

@@ -9,7 +9,7 @@ import pytest
 
 from support.broker import ATOLL, ATOLLD, ROOT
 
-COMMANDS = ["status", "create", "ls", "show", "manifest", "send", "recv", "tail", "put", "get", "rm", "gc", "stop"]
+COMMANDS = ["status", "create", "ls", "show", "manifest", "send", "recv", "tail", "put", "get", "rm", "gc", "bench", "stop"]
 COMPLETIONS = ROOT / "packaging/completions"
 
 

@@ -27,7 +27,7 @@ def test_every_line_fits_80_columns(filled, command):
     assert lines and max(map(len, lines)) <= 80, max(lines, key=len)
 
 
-@pytest.mark.parametrize("command", ["status", "create", "ls", "show", "manifest", "send", "recv", "tail", "put", "get", "rm", "gc", "stop"])
+@pytest.mark.parametrize("command", ["status", "create", "ls", "show", "manifest", "send", "recv", "tail", "put", "get", "rm", "gc", "bench", "stop"])
 def test_the_help_of_every_command_fits_80_columns_and_has_examples(shell, command):
     help_text = shell(f"atoll {command} --help", check=True).out
     assert max(map(len, help_text.splitlines())) <= 80
