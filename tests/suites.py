@@ -69,7 +69,7 @@ SUITES = [
     Suite("node", script("npm", "--prefix", in_tree("bindings/node"), "test"), "node", builds=("cpp", "node"), needs=("bindings/node/test/",)),
     Suite("node types", script("npm", "--prefix", in_tree("bindings/node"), "run", "types"), "one", builds=(), needs=("bindings/node/test/types/",)),
     Suite("restart", pytest("tests/restart"), "pytest", builds=("cpp", "python", "node"), needs=("tests/restart/",)),
-    Suite("instructions", script(in_tree("bench/instructions/run")), "plain", builds=("cpp", "python"), needs=("bench/instructions/counts.json",),
+    Suite("instructions", script(in_tree("bench/instructions/run")), "plain", builds=("cpp", "python", "node"), needs=("bench/instructions/counts.json",),
           quick=False),
     Suite("units, address", programs("build-address"), "catch", needs=("tests/unit",), builds=("address",), build="build-address", quick=False,
           environment={"ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1", "UBSAN_OPTIONS": "print_stacktrace=1"}),
