@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -134,7 +135,9 @@ Result<protocol::UniqueFd> start_broker(const std::string& atolld_option, const 
                 std::string("a pipe to hear from the broker: ") + std::strerror(errno));
   protocol::UniqueFd heard(complaint[0]);
   const protocol::UniqueFd said(complaint[1]);
-  const char* const argv[] = {program.c_str(), "--autostart", "--socket", address.path.c_str(), nullptr};
+  // The broker starts in the root directory: a relative path would name nothing there.
+  const std::unique_ptr<char, decltype(&std::free)> whole(::realpath(program.c_str(), nullptr), &std::free);
+  const char* const argv[] = {whole ? whole.get() : program.c_str(), "--autostart", "--socket", address.path.c_str(), nullptr};
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);

@@ -564,7 +564,10 @@ bool GroupReader::fill_alike(Raw& out, std::uint64_t after) {
 }
 
 const ReaderEngine::Lane* GroupReader::only_lane() {
-  return exclusive_ && lanes_.size() == 1 && current_ != nullptr ? lanes_.front().get() : nullptr;
+  if (!exclusive_ || lanes_.size() != 1) return nullptr;
+  Lane& lane = *lanes_.front();
+  if (current_ == nullptr && !lane.damaged) set_current(&keep(lane));  // FastReader looks for its first record
+  return current_ != nullptr && current_->from == &lane ? &lane : nullptr;
 }
 
 }  // namespace atoll_ipc
