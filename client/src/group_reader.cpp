@@ -566,8 +566,12 @@ bool GroupReader::fill_alike(Raw& out, std::uint64_t after) {
 const ReaderEngine::Lane* GroupReader::only_lane() {
   if (!exclusive_ || lanes_.size() != 1) return nullptr;
   Lane& lane = *lanes_.front();
-  if (current_ == nullptr && !lane.damaged) set_current(&keep(lane));  // FastReader looks for its first record
-  return current_ != nullptr && current_->from == &lane ? &lane : nullptr;
+  if (lane.damaged) return nullptr;
+  if (current_ == nullptr || current_->from != &lane || current_->count == protocol::kClaimRecords) {
+    set_current(&keep(lane));  // with room for FastReader to look for the next record
+    drop_finished();
+  }
+  return &lane;
 }
 
 }  // namespace atoll_ipc
