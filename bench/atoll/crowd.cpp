@@ -68,11 +68,11 @@ void consume(const bench::Arguments& arguments, const std::string& name, const s
   const bench::Payload expected(arguments);
   std::array<std::uint64_t, 256> next{};
   std::uint64_t count = 0, errors = 0;
-  const auto check = [&](const atoll_ipc::View& view) {
+  const auto check = [&](std::span<const std::byte> data, unsigned lane) {
     std::uint64_t number = 0;
-    std::memcpy(&number, view.data().data(), std::min(sizeof number, view.data().size()));
-    auto& wanted = next[view.lane() & 255];
-    errors += expected.wrong(view.data().data(), view.data().size(), number) | (in_order && number != wanted);
+    std::memcpy(&number, data.data(), std::min(sizeof number, data.size()));
+    auto& wanted = next[lane & 255];
+    errors += expected.wrong(data.data(), data.size(), number) | (in_order && number != wanted);
     wanted = number + 1;
     own.count.store(++count, std::memory_order_relaxed);
   };
@@ -82,14 +82,14 @@ void consume(const bench::Arguments& arguments, const std::string& name, const s
     if (arguments.batch > 1) {
       auto views = consumer.receive_many(arguments.batch);
       if (views) {
-        for (const auto& view : *views) check(view);
+        for (const auto& record : *views) check(record.data(), views->lane());
         continue;
       }
       problem = views.error().code();
     } else {
       auto view = consumer.receive();
       if (view) {
-        check(*view);
+        check(view->data(), view->lane());
         continue;
       }
       problem = view.error().code();
