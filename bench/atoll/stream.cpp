@@ -1,8 +1,8 @@
 // Atoll, from C++: streams, one for each direction, through the C++ interface and libatoll.so.
 //
 // The receiving side creates the stream and joins its group; the sender opens it. `send` copies in, views
-// are checked in place and released at once. --wait spin: receive with a deadline of now, in a loop;
-// --wait block: receive, which spins for a while and then sleeps. The group is exclusive (one consumer,
+// are checked in place and released at once. --wait spin: a consumer that only looks and never sleeps;
+// --wait block: the default, which looks for a while and then sleeps. The group is exclusive (one consumer,
 // no lock); --variant shared takes a group that several consumers may share, which is the default;
 // --variant loan fills each record in place instead (`loan`, `commit`).
 #include "expect.hpp"
@@ -27,11 +27,15 @@ class Streams {
 
   void send(const std::byte* data, std::size_t size) {
     if (loans_) {
-      auto loan = expect(producer_->loan(size), "loan");
-      bench::write_into(loan.data().data(), data, size, ends_only_);
-      expect(loan.commit(), "commit");
+      auto loan = producer_->loan(size);
+      if (!loan) [[unlikely]]
+        expect(std::move(loan), "loan");
+      bench::write_into(loan->data().data(), data, size, ends_only_);
+      if (auto committed = loan->commit(); !committed) [[unlikely]]
+        expect(std::move(committed), "commit");
     } else {
-      expect(producer_->send(std::span(data, size)), "send");
+      if (auto sent = producer_->send(std::span(data, size)); !sent) [[unlikely]]
+        expect(std::move(sent), "send");
     }
   }
   void send_many(std::span<const std::span<const std::byte>> records) {
@@ -39,35 +43,22 @@ class Streams {
   }
   template <class Use>
   void receive(Use&& use) {
-    for (;;) {
-      auto view = consumer_->receive(deadline_);
-      if (__builtin_expect(view.has_value(), 1)) {
-        use(view->data().data(), view->data().size());
-        return;
-      }
-      if (view.error().code() != atoll_ipc::Errc::timed_out) expect(std::move(view), "receive");
-      bench::pause();
-    }
+    auto view = consumer_->receive();
+    if (!view) [[unlikely]]
+      expect(std::move(view), "receive");
+    use(view->data().data(), view->data().size());
   }
   template <class Use>
   void receive_many(Use&& use, std::size_t max) {
-    for (;;) {
-      auto views = consumer_->receive_many(max, deadline_);
-      if (views.has_value()) {
-        for (const auto& view : *views) use(view.data().data(), view.data().size());
-        return;
-      }
-      if (views.error().code() != atoll_ipc::Errc::timed_out) expect(std::move(views), "receive_many");
-      bench::pause();
-    }
+    const auto views = expect(consumer_->receive_many(max), "receive_many");
+    for (const auto& view : views) use(view.data().data(), view.data().size());
   }
 
  private:
   Streams(const bench::Arguments& arguments, atoll_ipc::Client client)
       : client_(std::move(client)),
         loans_(arguments.variant == "loan"),
-        ends_only_(arguments.ends_only),
-        deadline_(arguments.wait == bench::Wait::spin ? atoll_ipc::Deadline::now() : atoll_ipc::Deadline::never()) {
+        ends_only_(arguments.ends_only) {
     // The run's directory tells its streams from other runs'.
     const std::string run = "bench/" + arguments.path.substr(arguments.path.rfind('/') + 1);
     const std::string in = run + (arguments.accepts() ? "/forth" : "/back");
@@ -82,6 +73,7 @@ class Streams {
     }
     atoll_ipc::ConsumerOptions options;
     options.exclusive = arguments.variant != "shared";
+    options.spin = arguments.wait == bench::Wait::spin;
     if (reads) consumer_ = expect(client_.open_consumer(in, options), "open_consumer");
     if (writes) producer_ = expect(client_.open_producer(out), "open_producer");
     if (arguments.accepts()) bench::announce_ready();
@@ -92,7 +84,6 @@ class Streams {
 
   atoll_ipc::Client client_;
   bool loans_, ends_only_;
-  atoll_ipc::Deadline deadline_;
   std::optional<atoll_ipc::Producer> producer_;
   std::optional<atoll_ipc::Consumer> consumer_;
   std::vector<std::string> remove_;

@@ -102,7 +102,7 @@ Result<void> View::release_slow(detail::FastReader* fast, std::uint64_t token) {
   if (fast == nullptr) return fail(Errc::view_released);
   return result_of(engine_of(fast).release_slow(token), engine_of(fast));
 }
-void View::wake(detail::FastReader* fast) noexcept { engine_of(fast).wake_producers(); }
+void View::wake(detail::FastReader* fast) noexcept { engine_of(fast).wake_producer(); }
 Result<void> View::acknowledge() { return fast_ != nullptr ? result_of(engine_of(fast_).acknowledge(token_), engine_of(fast_)) : fail(Errc::view_released); }
 Result<void> View::acknowledge_up_to() { return fast_ != nullptr ? result_of(engine_of(fast_).acknowledge_up_to(token_), engine_of(fast_)) : fail(Errc::view_released); }
 Result<void> View::reject() { return fast_ != nullptr ? result_of(engine_of(fast_).reject(token_), engine_of(fast_)) : fail(Errc::view_released); }

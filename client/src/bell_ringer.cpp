@@ -66,6 +66,24 @@ void futex_wake(const protocol::Word32& word, int count) noexcept {
   ::syscall(SYS_futex, &word.raw, FUTEX_WAKE, count, nullptr, nullptr, 0);
 }
 
+namespace {
+
+void wake_slot(protocol::Bell& bell) noexcept {
+  // Clear, then bump, then wake.
+  if (bell.asleep.exchange(0) == 0) return;
+  ATOLL_KILL_POINT("bell.cleared");
+  bell.sequence.fetch_add(1);
+  futex_wake(bell.sequence, INT_MAX);
+}
+
+}  // namespace
+
+void ring_one(protocol::Sleepers& sleepers, protocol::BellsFile& bells, unsigned slot) noexcept {
+  if (slot >= protocol::kMaxSlots) return;
+  const std::uint64_t bit = 1ull << (slot % 64);
+  if ((sleepers.slots[slot / 64].fetch_and(~bit) & bit) != 0) wake_slot(bells.bells[slot]);
+}
+
 void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept {
   std::uint64_t summary = sleepers.summary.exchange(0);
   ATOLL_KILL_POINT("bell.summary_cleared");
@@ -76,12 +94,7 @@ void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept
     while (slots != 0) {
       const unsigned slot = word * 64 + static_cast<unsigned>(std::countr_zero(slots));
       slots &= slots - 1;
-      protocol::Bell& bell = bells.bells[slot];
-      // Clear, then bump, then wake.
-      if (bell.asleep.exchange(0) == 0) continue;
-      ATOLL_KILL_POINT("bell.cleared");
-      bell.sequence.fetch_add(1);
-      futex_wake(bell.sequence, INT_MAX);
+      wake_slot(bells.bells[slot]);
     }
   }
 }

@@ -28,6 +28,9 @@ void futex_wake(const protocol::Word32& word, int count) noexcept;
 // Wakes everybody who sleeps on the list; the caller saw `summary` set.
 void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept;
 
+// Wakes one slot, if it is on the list. `slot` may be any number.
+void ring_one(protocol::Sleepers& sleepers, protocol::BellsFile& bells, unsigned slot) noexcept;
+
 // The waker: the store is done; fence unless this process is registered.
 inline void ring(protocol::Sleepers& sleepers, protocol::BellsFile& bells, bool fence) noexcept {
   if (fence) protocol::full_fence();
@@ -63,18 +66,30 @@ class Sleeper {
   // Spins while `ready()` is false, at most as long as has paid off before. True: it became ready.
   template <class Ready>
   bool spin(Ready&& ready) noexcept {
-    if (spins_ == kUnset) spins_ = single_cpu() ? 0 : kSpinsMax / 4;
-    if (spins_ == 0 && ++idle_ % 64 == 0 && !single_cpu()) spins_ = kSpinsMin;
+    if (spins_ == 0 && !single_cpu() && --waits_to_try_ == 0) spins_ = kSpinsToTry;
     for (std::uint32_t i = 0; i < spins_; ++i) {
-      if (ready()) {
-        spins_ = spins_ + spins_ / 4 + 16 > kSpinsMax ? kSpinsMax : spins_ + spins_ / 4 + 16;
-        return true;
-      }
+      if (ready()) return learn(true), true;
       protocol::spin_pause();
     }
-    spins_ = spins_ < 2 * kSpinsMin ? 0 : spins_ / 2;
+    if (spins_ != 0) learn(false);
     return false;
   }
+  // Did spinning pay off? Where it has not for a while it is tried again after some waits, ever more of them:
+  // two that sleep would not find out otherwise that they answer each other sooner than they wake up.
+  void learn(bool paid) noexcept {
+    if (paid) {
+      spins_ = spins_ + spins_ / 4 + 16 > kSpinsMax ? kSpinsMax : spins_ + spins_ / 4 + 16;
+      waits_between_tries_ = kWaitsBetweenTries;
+    } else if (spins_ < 2 * kSpinsMin || waits_to_try_ == 0) {
+      spins_ = 0;
+      if (waits_between_tries_ < kWaitsBetweenTries << 4) waits_between_tries_ *= 2;
+    } else {
+      spins_ /= 2;
+    }
+    waits_to_try_ = waits_between_tries_;
+  }
+  // How often to look before the next sleep.
+  [[nodiscard]] std::uint32_t looks() const noexcept { return spins_; }
 
   // Where both sides share a CPU, giving it up is half the price of a sleep and a wake. Not where a third
   // process takes it for long: then being woken brings it back sooner. True: it became ready.
@@ -97,7 +112,7 @@ class Sleeper {
   }
 
   // Has spinning paid off lately? Not when both sides share a CPU.
-  [[nodiscard]] bool spins() const noexcept { return spins_ != 0 && spins_ != kUnset; }
+  [[nodiscard]] bool spins() const noexcept { return spins_ != 0; }
 
   // One sleep: enlists on `list`, looks once more through `ready`, sleeps until rung, the broker dies
   // or the time is out. `wakers_fence()`: do all who may ring this list fence? Asked after enlisting.
@@ -105,7 +120,7 @@ class Sleeper {
   Woken sleep(Session& session, protocol::Sleepers& list, Clock& clock, bool interruptible, Ready&& ready, Fence&& wakers_fence) {
     Armed armed = enlist_here(session, list);
     if (!wakers_fence()) armed.short_nap = !heavy_barrier();
-    if (ready()) return Woken::look_again;
+    if (ready()) return learn(true), Woken::look_again;
     return doze(session, armed, clock, interruptible);
   }
   template <class Ready>
@@ -125,16 +140,18 @@ class Sleeper {
   static Woken doze(Session& session, const Armed& armed, Clock& clock, bool interruptible);
 
  private:
-  static constexpr std::uint32_t kUnset = ~0u;
   static constexpr std::uint32_t kSpinsMax = 4000;
   static constexpr std::uint32_t kSpinsMin = 64;
+  static constexpr std::uint32_t kSpinsToTry = kSpinsMax / 4;
+  static constexpr std::uint32_t kWaitsBetweenTries = 32;
   static constexpr std::int64_t kLongYieldNs = 100'000;
   static constexpr std::uint32_t kWaitsWithoutYield = 64;
   static constexpr std::uint32_t kVainYields = 4;
   std::uint32_t no_yields_ = 0;    // waits to come that do not try
   std::uint32_t vain_yields_ = 0;  // in a row
-  std::uint32_t spins_ = kUnset;
-  std::uint32_t idle_ = 0;
+  std::uint32_t spins_ = single_cpu() ? 0 : kSpinsToTry;
+  std::uint32_t waits_to_try_ = kWaitsBetweenTries;  // while spins_ is 0
+  std::uint32_t waits_between_tries_ = kWaitsBetweenTries;
 };
 
 }  // namespace atoll_ipc

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "atoll/protocol/fence.hpp"
 #include "atoll/protocol/kill_point.hpp"
@@ -18,6 +19,7 @@ using protocol::Place;
 
 namespace {
 
+constexpr std::uint32_t kQuickLooks = 4;  // of watch() take as long as one of Sleeper's
 constexpr unsigned kMostSkips = 4096;  // places without a record passed in one walk
 
 }  // namespace
@@ -25,6 +27,7 @@ constexpr unsigned kMostSkips = 4096;  // places without a record passed in one 
 GroupReader::GroupReader(Attached attached, const ConsumerOptions& options)
     : ReaderEngine(std::move(attached)), prefetch_(options.prefetch) {
   automatic_ = !options.manual;
+  spins_always_ = options.spin;
 }
 
 Result<void> GroupReader::open(bool interruptible) {
@@ -92,10 +95,8 @@ bool GroupReader::anything() {
   if (!exclusive_ && group_->returned.load_relaxed() > 0) return true;
   for (const auto& lane : lanes_) {
     if (lane->damaged) continue;
-    const std::uint64_t next = exclusive_ ? lane->position : place_of(*lane).next.load_acquire();
-    const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane->ring + ((next & (geometry_.capacity - 1)) & ~15ull));
-    const auto state = protocol::state_of(header->commit.load_acquire());
-    if (state != protocol::RecordState::empty && state != protocol::RecordState::claimed) return true;
+    const std::uint64_t next = next_in(*lane);
+    if (decided_at(*lane, next)) return true;
     // Overtaken; or, with values that no consumer writes, where nothing can ever come: claim() tells which.
     const std::uint64_t limit = lane->header->limit.load_acquire();
     if ((copies_ && limit > next + geometry_.capacity) || next > limit) return true;
@@ -103,8 +104,8 @@ bool GroupReader::anything() {
   return false;
 }
 
-bool GroupReader::lane_read(const Lane& lane, std::uint64_t end) {
-  return (exclusive_ ? lane.position : place_of(lane).next.load_acquire()) >= end;
+std::uint64_t GroupReader::next_in(const Lane& lane) const noexcept {
+  return exclusive_ ? lane.position : place_of(lane).next.load_acquire();
 }
 
 bool GroupReader::others_hold() {
@@ -141,7 +142,7 @@ GroupReader::Run GroupReader::walk(const Lane& lane, std::uint64_t position, std
       if (place.found == Found::aborted) sequence = protocol::whole_sequence(place.sequence, sequence) + 1;
       ++skips;
     } else {
-      broken = place.found == Found::damaged || place.found == Found::elsewhere;
+      broken = place.found == Found::damaged;
       break;
     }
     position += place.span;
@@ -194,6 +195,8 @@ void GroupReader::open_fast() noexcept {
   if (exclusive_) {
     if (!lane.damaged && batch->given == batch->count && batch->deliveries == 1 && lane.position >= lane.redelivered_below) {
       left_ = protocol::kClaimRecords - batch->count;
+      turns_over_ = lanes_.size() == 1 && batches_.size() == 1;
+      looks_ = lanes_.size() != 1 ? 0 : spins_always_ ? kLooksBetween : kQuickLooks * sleeper_.looks();
       position_ = lane.position;
       sequence_ = lane.sequence;
       place_ = lane.place;
@@ -212,14 +215,23 @@ void GroupReader::open_fast() noexcept {
   if (!plain || !oldest || (!exclusive_ && batch->claim < 0)) return;
   release_token_ = (batch->serial << 6) + in_order;
   release_end_ = (batch->serial << 6) + (exclusive_ ? protocol::kClaimRecords : batch->count - 1);
+  room_wanted_ = &lane.header->room_wanted;
   done_word_ = exclusive_ ? &lane.place->cursor : &group_->claims[batch->claim].acked;
 }
 
 void GroupReader::pause_fast() noexcept {
   if (Batch* const batch = std::exchange(fast_, nullptr); batch != nullptr) {
+    // Turned over, it is another batch.
+    batch->serial += turned_over_;
+    first_serial_ += turned_over_;
+    next_serial_ += turned_over_;
+    received_ += protocol::kClaimRecords * std::uint64_t{turned_over_};
+    const bool turned = std::exchange(turned_over_, 0) > 0;
+    if (turned) batch->count = batch->known = 0;
     const auto given = static_cast<unsigned>(token_ - (batch->serial << 6));
-    received_ += given - fast_given_;
-    if (exclusive_ && given > batch->count) {
+    received_ += given;
+    received_ -= fast_given_;
+    if (exclusive_ && (given > batch->count || turned)) {
       batch->count = batch->known = given;
       batch->from->position = position_;
       batch->from->sequence = sequence_;
@@ -230,7 +242,8 @@ void GroupReader::pause_fast() noexcept {
       batch->released = batch->acked = batch->done = released == 64 ? ~0ull : (1ull << released) - 1;
     }
   }
-  left_ = 0;
+  left_ = looks_ = 0;
+  turns_over_ = false;
   release_token_ = empty_token_ = kNever;
 }
 
@@ -318,7 +331,7 @@ Errc GroupReader::claim_exclusive() {
       const bool open = std::any_of(batches_.begin(), batches_.end(), [&](const auto& batch) { return !batch->finished && batch->from == &lane && !batch->decided(); });
       if (!open) {
         lane.place->cursor.store_release(run.end);
-        cursor_moved();
+        cursor_moved(lane);
       }
       return claim();
     }
@@ -385,7 +398,7 @@ Errc GroupReader::claim_shared(Batch*& out) {
       const bool open = least_begin(lane.number, -1, ~0ull) != ~0ull;
       if (!open) redo.add(&place.cursor, run.end);
       redo.apply();
-      if (!open) cursor_moved();
+      if (!open) cursor_moved(lane);
       --i;
       continue;
     }

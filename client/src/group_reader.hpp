@@ -65,7 +65,7 @@ class GroupReader final : public ReaderEngine {
   bool fill_alike(Raw& out, std::uint64_t after) override;
   const Lane* only_lane() override;
   bool anything() override;
-  bool lane_read(const Lane& lane, std::uint64_t end) override;
+  std::uint64_t next_in(const Lane& lane) const noexcept override;
   bool others_hold() override;
   void lane_added(Lane& lane) override;
   void lane_leaves(const Lane& lane) override;
@@ -108,7 +108,9 @@ class GroupReader final : public ReaderEngine {
   [[nodiscard]] std::uint64_t least_begin(unsigned lane, int except, std::uint64_t otherwise) const noexcept;
   void leave() noexcept;
   [[nodiscard]] std::uint64_t lock_key() const noexcept;
-  void cursor_moved() noexcept { ring(bell_->room, attached_.session->bells(), !registered_for_membarrier(*process_)); }
+  // Wakes the lane's producer, if it sleeps until there is as much room as the cursor leaves now.
+  void cursor_moved(const Lane& lane) noexcept;
+  void wake_producer() noexcept override { cursor_moved(*fast_->from); }
 
   Mapping group_mapping_;
   protocol::GroupFile* group_ = nullptr;

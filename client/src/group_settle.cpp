@@ -139,7 +139,7 @@ Errc GroupReader::settle_exclusive(Batch& batch) {
   if (done != batch.done) {
     batch.done = done;
     move_exclusive_cursor(batch);
-    cursor_moved();
+    if (batch.from != nullptr) cursor_moved(*batch.from);
   }
   if (batch.decided()) {
     if ((batch.rejected & ~batch.acked) != 0) {
@@ -209,8 +209,14 @@ Errc GroupReader::finish_claim(Batch& batch) {
   // The end of a stream waits for its last claims: members that sleep until then hear of this one.
   const bool ending = std::any_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->header->finished.load_relaxed() != 0; });
   if (again || ending) ring(bell_->data, session.bells(), true);
-  if (!again) cursor_moved();
+  if (!again && batch.from != nullptr) cursor_moved(*batch.from);
   return Errc::ok;
+}
+
+void GroupReader::cursor_moved(const Lane& lane) noexcept {
+  if (!registered_for_membarrier(*process_)) protocol::full_fence();
+  if (bell_->room.summary.load_acquire() == 0 || place_of(lane).cursor.load_relaxed() < lane.header->room_wanted.load_acquire()) return;
+  ring_one(bell_->room, attached_.session->bells(), lane.header->room_slot.load_relaxed());
 }
 
 void GroupReader::drop_finished() noexcept {

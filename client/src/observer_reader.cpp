@@ -58,9 +58,7 @@ void ObserverReader::lane_added(Lane& lane) {
 bool ObserverReader::anything() {
   for (const auto& lane : lanes_) {
     if (lane->damaged) continue;
-    const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane->ring + (lane->position & (geometry_.capacity - 1)));
-    const auto state = protocol::state_of(header->commit.load_acquire());
-    if ((state != protocol::RecordState::empty && state != protocol::RecordState::claimed) || overtaken(*lane, lane->position)) return true;
+    if (decided_at(*lane, lane->position) || overtaken(*lane, lane->position)) return true;
   }
   return false;
 }
@@ -96,7 +94,6 @@ ObserverReader::Step ObserverReader::step(Lane& lane, Raw& out) {
   switch (place.found) {
     case Found::nothing:
     case Found::claimed: return Step::nothing;
-    case Found::elsewhere:
     case Found::damaged: return Step::damaged;
     case Found::aborted: lane.sequence = protocol::whole_sequence(place.sequence, lane.sequence) + 1; [[fallthrough]];
     case Found::padding: lane.position += place.span; return Step::skipped;

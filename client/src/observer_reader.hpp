@@ -25,7 +25,7 @@ class ObserverReader final : public ReaderEngine {
   Errc do_reject(std::uint64_t) override { return Errc::ok; }
   Errc fill(Raw* out, std::size_t max, std::size_t& count) override;
   bool anything() override;
-  bool lane_read(const Lane& lane, std::uint64_t end) override { return lane.position >= end; }
+  std::uint64_t next_in(const Lane& lane) const noexcept override { return lane.position; }
   void lane_added(Lane& lane) override;
   std::uint64_t outstanding() const override { return copies_held_.size(); }
 

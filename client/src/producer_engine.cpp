@@ -3,7 +3,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
+#include <utility>
 
 #include "atoll/protocol/fence.hpp"
 #include "atoll/protocol/group.hpp"
@@ -17,7 +19,9 @@ namespace {
 constexpr std::uint64_t kUnbounded = std::numeric_limits<std::uint64_t>::max() / 2;
 constexpr std::uint64_t kFewRecords = 64;
 constexpr unsigned kRingsToFence = 4;
-constexpr int kPlentyPauses = 256;
+constexpr std::int64_t kPatienceNs = 2'000'000;
+constexpr std::uint64_t kFirstPauses = 32;
+constexpr std::uint64_t kPlentyPauses = 4096;
 }
 
 ProducerEngine::ProducerEngine(Attached attached) : attached_(std::move(attached)) {}
@@ -80,6 +84,7 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
     checkpoint_at_ = lane_->checkpoints[(count - 1) % protocol::kCheckpoints].position.load_relaxed();
   limit_ = 0;
   lane_->finished.store_release(0);
+  lane_->room_wanted.store_release(protocol::kNoRoomWanted);
   fence_ = !registered_for_membarrier(*process_);
   lane_->wake_mode.store_release(static_cast<std::uint32_t>(fence_ ? protocol::WakeMode::fenced : protocol::WakeMode::registered));
   // Tells the broker that the lane is mapped: a memfd can be sealed against other writers now.
@@ -110,21 +115,21 @@ bool ProducerEngine::find(std::uint64_t length, Place& place) const noexcept {
   return length <= max_payload_ && place.end <= limit_;
 }
 
-void ProducerEngine::begin(const Place& place, std::uint64_t length, std::uint16_t content, bool claim) noexcept {
-  using protocol::RecordState;
+void ProducerEngine::begin(const Place& place, std::uint64_t length, std::uint16_t content) noexcept {
+  // From here on an open loan is no more the last record: whoever walks the lane must be able to pass it.
+  if (only_loan_ != kNoLoan) {
+    const std::uint64_t newest = only_loan_ == kSeveralLoans ? loans_.back().at : only_loan_;
+    record(newest)->commit.store_release(protocol::commit_word(protocol::RecordState::claimed, newest, capacity_log2_));
+    ATOLL_KILL_POINT("claim.claimed");
+  }
   protocol::RecordHeader* header = record(place.at);
   __atomic_store_n(&header->length, static_cast<std::uint32_t>(length), __ATOMIC_RELAXED);
   header->sequence = static_cast<std::uint32_t>(sequence_);
   header->flags = content;
   header->extension_length = 0;
   header->type = static_cast<std::uint8_t>(protocol::RecordType::data);
-  record(place.at + place.span)->commit.store_relaxed(protocol::commit_word(RecordState::empty, place.at + place.span, geometry_.capacity_log2));
+  silence(place.at + place.span);
   ATOLL_KILL_POINT("claim.terminated");
-  if (claim)
-    header->commit.store_release(protocol::commit_word(RecordState::claimed, place.at, geometry_.capacity_log2));
-  else if (place.at != tail_)
-    header->commit.store_relaxed(protocol::commit_word(RecordState::empty, place.at, geometry_.capacity_log2));
-  ATOLL_KILL_POINT("claim.claimed");
   if (place.at != tail_) pad(place.at - tail_);
   tail_ = place.at + place.span;
   ++sequence_;
@@ -134,7 +139,11 @@ void ProducerEngine::open_up() noexcept {
   const std::uint64_t limit = limit_ > protocol::kRecordHeaderSize ? limit_ - protocol::kRecordHeaderSize : 0;
   open_until_ = std::min(limit, tail_ | mask_);
   lap_base_ = ring_ - (tail_ & ~mask_);
-  committed_ = protocol::commit_word(protocol::RecordState::committed, tail_, geometry_.capacity_log2);
+  empty_ = protocol::commit_word(protocol::RecordState::empty, tail_, capacity_log2_);
+}
+
+void ProducerEngine::silence(std::uint64_t position) noexcept {
+  terminate(reinterpret_cast<std::byte*>(record(position)), protocol::commit_word(protocol::RecordState::empty, position, capacity_log2_));
 }
 
 // A record for which the fast path found no way: at the end of a lap or of the limit, beside open loans.
@@ -143,7 +152,7 @@ Errc ProducerEngine::store_slow(const void* data, std::uint64_t length, std::uin
   Place place;
   if (!find(length, place))
     if (const Errc made = make_room(length, place, deadline); made != Errc::ok) return made;
-  begin(place, length, content, false);
+  begin(place, length, content);
   ATOLL_KILL_POINT("send.begun");
   detail::copy_payload(payload(place.at), data, length);
   ATOLL_KILL_POINT("send.written");
@@ -274,13 +283,21 @@ void ProducerEngine::wake() noexcept {
 }
 
 // A reader that keeps up frees record by record. Taking each bit of room at once would cost a look at the
-// groups for every record, so there is a short wait for an eighth of the ring.
+// groups for every record, so there is a short wait for an eighth of the ring. Every look takes the cursor's
+// cache line from the reader: how fast it comes on tells when to look again.
 void ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
-  const std::uint64_t wanted = end + geometry_.capacity / 8;
-  for (int i = 0; i < kPlentyPauses; ++i) {
-    if (wanted <= least_cursor() + geometry_.capacity || !groups_known()) return;
-    if (sleeper_.spins()) protocol::spin_pause();
-    else if (i % 16 == 0) ::sched_yield();
+  const std::uint64_t wanted = end + geometry_.capacity / 8 - std::min(end + geometry_.capacity / 8, geometry_.capacity);
+  std::uint64_t before = least_cursor();
+  std::uint64_t pauses = kFirstPauses;
+  for (std::uint64_t all = 0; all < kPlentyPauses && before < wanted && groups_known(); all += pauses) {
+    if (sleeper_.spins())
+      for (std::uint64_t i = 0; i < pauses; ++i) protocol::spin_pause();
+    else
+      ::sched_yield();
+    const std::uint64_t now = least_cursor();
+    if (now <= before) return;
+    if (now < wanted) pauses = std::clamp<std::uint64_t>((wanted - now) * pauses / (now - before), 8, 1024);
+    before = now;
   }
 }
 
@@ -297,6 +314,7 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
   flush();
   Clock clock(deadline);
   bool counted = false;
+  bool was_patient = false;
   for (;;) {
     if (header_->state.load_acquire() != static_cast<std::uint32_t>(protocol::SegmentState::live) || attached_.attachment->lost.load()) return Errc::removed;
     Room room = raise_limit(place.end);
@@ -310,7 +328,10 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
       }
       continue;
     }
-    if (room == Room::made) return Errc::ok;
+    if (room == Room::made) {
+      if (lane_->room_wanted.load_relaxed() != protocol::kNoRoomWanted) lane_->room_wanted.store_release(protocol::kNoRoomWanted);
+      return Errc::ok;
+    }
     if (attached_.manifest.when_full == protocol::WhenFull::drop_new) {
       lane_->dropped.store_relaxed(lane_->dropped.load_relaxed() + 1);
       return Errc::dropped;
@@ -325,14 +346,16 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
       counted = true;
       lane_->blocked.store_relaxed(lane_->blocked.load_relaxed() + 1);
     }
-    const auto changed = [&] {
-      if (!groups_known()) return true;
-      const std::uint64_t least = least_cursor();
-      return least == kUnbounded || place.end <= least + geometry_.capacity ||
-             header_->state.load_acquire() != static_cast<std::uint32_t>(protocol::SegmentState::live);
+    // The cursor that leaves room for this record; and one that leaves half of the ring free.
+    const std::uint64_t least = place.end - std::min(place.end, geometry_.capacity);
+    const std::uint64_t plenty = std::max(least, std::min(tail_, least + geometry_.capacity / 2));
+    const auto reached = [&](std::uint64_t cursor) {
+      return !groups_known() || least_cursor() >= cursor || header_->state.load_acquire() != static_cast<std::uint32_t>(protocol::SegmentState::live);
     };
+    const auto changed = [&] { return reached(least); };
     if (clock.left() == 0) {
       if (!notice_.wanted()) return Errc::timed_out;
+      want_room(least);
       session.notifier().arm(notice_);
       static_cast<void>(Sleeper::arm(session, bell_->room));
       if (!changed()) return Errc::timed_out;
@@ -343,13 +366,22 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
       wait_for_plenty(place.end);
       continue;
     }
-    switch (sleeper_.sleep(session, bell_->room, clock, interruptible_, changed)) {
-      case Woken::look_again: break;
-      case Woken::interrupted: return Errc::interrupted;
-      case Woken::timed_out:
-        if (!changed()) return Errc::timed_out;
-    }
+    // Being woken for each record costs more than the record, so it sleeps until there is plenty of room, but
+    // not for long: where readers are slow the least has to do.
+    const std::int64_t left = clock.left();
+    const bool patient = !std::exchange(was_patient, true) && (left < 0 || left > kPatienceNs);
+    const std::uint64_t wanted = patient ? plenty : least;
+    Clock patience(Deadline::in(std::chrono::nanoseconds(kPatienceNs)));
+    want_room(wanted);
+    const Woken woken = sleeper_.sleep(session, bell_->room, patient ? patience : clock, interruptible_, [&] { return reached(wanted); });
+    if (woken == Woken::interrupted) return Errc::interrupted;
+    if (woken == Woken::timed_out && !patient && !changed()) return Errc::timed_out;
   }
+}
+
+void ProducerEngine::want_room(std::uint64_t cursor) noexcept {
+  lane_->room_slot.store_relaxed(attached_.session->slot());
+  lane_->room_wanted.store_release(cursor);
 }
 
 void ProducerEngine::add_loan(const OpenLoan& loan) {
@@ -383,7 +415,8 @@ Result<ProducerEngine::Lent> ProducerEngine::loan(std::uint64_t length, std::uin
     if (const Errc made = make_room(length, place, deadline); made != Errc::ok) return tl::unexpected(detail_error(made, length));
   loans_.reserve(loans_.size() + 2);  // what can fail comes first
   const std::uint64_t sequence = sequence_;
-  begin(place, length, content, true);
+  begin(place, length, content);
+  ATOLL_KILL_POINT("loan.begun");
   add_loan({place.at, sequence});
   publish_settled();
   open_up();

@@ -103,7 +103,9 @@ class ProducerEngine final : public detail::FastProducer {
   // Where the record goes; false if there is no room for it, or it is too large.
   bool find(std::uint64_t length, Place& place) const noexcept;
   // Steps 2 to 5; tail_ and sequence_ move on.
-  void begin(const Place& place, std::uint64_t length, std::uint16_t content, bool claim) noexcept;
+  void begin(const Place& place, std::uint64_t length, std::uint16_t content) noexcept;
+  // The place says nothing to readers of its lap.
+  void silence(std::uint64_t position) noexcept;
   void pad(std::uint64_t length) noexcept;
   // Lets the fast path go as far as the lap and the limit allow.
   void open_up() noexcept;
@@ -115,6 +117,8 @@ class ProducerEngine final : public detail::FastProducer {
   void publish_settled() noexcept;
   void set_wake_mode(bool fence) noexcept;
   void wait_for_plenty(std::uint64_t end) noexcept;
+  // With which cursor the wait for room is over; to be said before sleeping.
+  void want_room(std::uint64_t cursor) noexcept;
   Errc make_room(std::uint64_t length, Place& place, Deadline deadline);
   // Raises limit_ to cover `end` if the cursors allow.
   enum class Room { made, full, no_groups };

@@ -135,6 +135,17 @@ Errc ReaderEngine::damaged(Lane& lane, std::uint64_t position) {
   return Errc::lane_damaged;
 }
 
+Errc ReaderEngine::look_for_damage() {
+  for (const auto& lane : lanes_) {
+    if (lane->damaged) continue;
+    const std::uint64_t next = next_in(*lane);
+    // Another member of the group may have gone on meanwhile.
+    if (protocol::nothing_below_tail(*lane->header, lane->ring, geometry_, next) && next_in(*lane) == next)
+      if (const Errc code = damaged(*lane, next); code != Errc::ok) return code;
+  }
+  return Errc::ok;
+}
+
 bool ReaderEngine::ended() {
   bool one_finished = false;
   for (const auto& lane : lanes_) {
@@ -143,10 +154,10 @@ bool ReaderEngine::ended() {
     const std::uint64_t tail = lane->header->tail.load_acquire();
     if (finished != 0) {
       one_finished = true;
-      if (!lane_read(*lane, finished & ~1ull)) return false;
+      if (next_in(*lane) < (finished & ~1ull)) return false;
     } else {
       if (lane->header->state.load_acquire() != static_cast<std::uint32_t>(protocol::LaneState::closed)) return false;
-      if (!lane_read(*lane, tail)) return false;
+      if (next_in(*lane) < tail) return false;
     }
   }
   return one_finished && !changed() && !others_hold();
@@ -154,7 +165,9 @@ bool ReaderEngine::ended() {
 
 Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
   const std::uint64_t token = token_;
-  if (const detail::Item* const item = next()) {
+  const detail::Item* item = next();
+  if (item == nullptr && watch(deadline.timeout_ns())) item = next();
+  if (item != nullptr) {
     run = {item, token, 0, 1, lane_, deliveries_};
   } else {
     Raw raw;
@@ -176,7 +189,7 @@ Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
 Errc ReaderEngine::release_run(std::uint64_t token, std::uint32_t count) {
   const std::uint64_t last = token + count - 1;
   if (last < token_ && release_fast(token, item_ - (token_ - last), count)) {
-    if (producer_sleeps()) wake_producers();
+    if (producer_sleeps()) wake_producer();
     return Errc::ok;
   }
   const Pause pause(*this);
@@ -204,6 +217,17 @@ Errc ReaderEngine::receive_slow(Raw* out, std::size_t max, std::size_t& count, D
   return code;
 }
 
+template <class Ready>
+Errc ReaderEngine::look_long(Ready&& ready) {
+  for (std::uint32_t i = 0; i < kLooksBetween; ++i) {
+    if (ready()) return Errc::ok;
+    protocol::spin_pause();
+  }
+  Session& session = *attached_.session;
+  if ((session.bells().life.load_acquire() & protocol::kLifeDied) != 0) session.revive();
+  return interruptible_ ? Errc::interrupted : Errc::ok;
+}
+
 Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count, Deadline deadline) {
   if (foreign()) [[unlikely]]
     return Errc::forked;
@@ -216,7 +240,10 @@ Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count,
   Errc code = fill(out, max, count);
   if (count > 0 || code != Errc::ok) [[likely]]
     return answer(code, count);
-  let_producers_get_ahead();
+  const Watched watched = std::exchange(watched_, Watched::not_at_all);
+  if (watched == Watched::not_at_all) let_producers_get_ahead();
+  else sleeper_.learn(watched == Watched::paid);
+  bool spun = watched == Watched::in_vain;
   Clock clock(deadline);
   Session& session = *attached_.session;
   bool woken_by_end = false;
@@ -232,6 +259,7 @@ Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count,
     if (changed()) learn_lanes();
     code = fill(out, max, count);
     if (count > 0 || code != Errc::ok) return answer(code, count);
+    if (code = look_for_damage(); code != Errc::ok) return code;
     if (ended()) return Errc::ended;
     if (clock.left() == 0) {
       if (!notice_.wanted()) return Errc::timed_out;
@@ -246,7 +274,11 @@ Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count,
       }
       return Errc::timed_out;
     }
-    if (sleeper_.spin(soon) || sleeper_.yield(soon)) continue;
+    if (spins_always_) {
+      if (code = look_long(soon); code != Errc::ok) return code;
+      continue;
+    }
+    if ((!std::exchange(spun, false) && sleeper_.spin(soon)) || sleeper_.yield(soon)) continue;
     const bool asking_again = changed();
     switch (asking_again ? (clock.left() == 0 ? Woken::timed_out : sleeper_.sleep(session, bell_->data, clock, interruptible_, [&] { return anything() || !live(); }, [&] { return producers_fence(); }))
                          : sleeper_.sleep(session, bell_->data, clock, interruptible_, ready, [&] { return producers_fence(); })) {

@@ -39,6 +39,10 @@ class ReaderEngine : public detail::FastReader {
     for (count = 0;;) {
       while (count < max && take(out[count])) ++count;
       if (count == max) return Errc::ok;
+      if (count == 0 && watch(deadline.timeout_ns()) && take(out[0])) {
+        ++count;
+        continue;
+      }
       // One record the slow way may open a batch that the fast path can go on with.
       const std::size_t before = count;
       if (const Errc code = receive_slow(out, before + 1, count, deadline); code != Errc::ok || count == before) return count > 0 ? Errc::ok : code;
@@ -62,13 +66,14 @@ class ReaderEngine : public detail::FastReader {
     if (token >= token_ || !release_fast(token, item_ - (token_ - token))) [[unlikely]]
       return release_slow(token);
     if (producer_sleeps()) [[unlikely]]
-      wake_producers();
+      wake_producer();
     return Errc::ok;
   }
   // `count` records of one batch from this one on.
   Errc release_run(std::uint64_t token, std::uint32_t count);
   Errc release_slow(std::uint64_t token) { return Pause(*this), do_release(token); }
-  void wake_producers() noexcept { ring_all(bell_->room, attached_.session->bells()); }
+  // After producer_sleeps().
+  virtual void wake_producer() noexcept {}
   // The record of a view that is not released; it stays where it is until then.
   [[nodiscard]] virtual const detail::Item* item_of(std::uint64_t token) const noexcept = 0;
   Errc acknowledge(std::uint64_t token) { return Pause(*this), do_acknowledge(token); }
@@ -97,6 +102,8 @@ class ReaderEngine : public detail::FastReader {
     std::uint64_t lost = 0;      // to be told with the next record
     bool started = false;
   };
+
+  static constexpr std::uint32_t kLooksBetween = 1u << 14;  // who only spins sees to other things after so many, some 0.3 ms
 
   explicit ReaderEngine(Attached attached);
   Result<void> adopt_files(bool interruptible);
@@ -128,8 +135,8 @@ class ReaderEngine : public detail::FastReader {
   virtual bool fill_alike(Raw& /*out*/, std::uint64_t /*after*/) { return false; }
   // Cheap: might fill() find something?
   [[nodiscard]] virtual bool anything() = 0;
-  // Has everything in this lane up to its end been read?
-  [[nodiscard]] virtual bool lane_read(const Lane& lane, std::uint64_t end) = 0;
+  // The position of the next record that nobody was given, here or in the whole group.
+  [[nodiscard]] virtual std::uint64_t next_in(const Lane& lane) const noexcept = 0;
   // Is anything still with others?
   [[nodiscard]] virtual bool others_hold() { return false; }
   // Nothing was found: the lane of which the fast path may say so by itself from now on.
@@ -150,8 +157,15 @@ class ReaderEngine : public detail::FastReader {
       if (lane->header->wake_mode.load_acquire() != static_cast<std::uint32_t>(protocol::WakeMode::fenced)) return false;
     return true;
   }
+  // Does the word at this position let a reader go on?
+  [[nodiscard]] bool decided_at(const Lane& lane, std::uint64_t position) const noexcept {
+    const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane.ring + ((position & mask_) & ~15ull));
+    return protocol::decided(header->commit.load_acquire(), protocol::commit_word(protocol::RecordState::empty, position, capacity_log2_));
+  }
   void learn_lanes();
   [[nodiscard]] bool ended();
+  // Where nothing was found: is there a lane that contradicts itself?
+  Errc look_for_damage();
   Errc damaged(Lane& lane, std::uint64_t position);
 
   Attached attached_;
@@ -169,6 +183,8 @@ class ReaderEngine : public detail::FastReader {
   std::uint64_t mask_ = 0;
   unsigned capacity_log2_ = 0;
   bool automatic_ = true;  // releasing acknowledges
+  bool spins_always_ = false;
+  Sleeper sleeper_;
   std::uint64_t received_ = 0;
   std::uint64_t received_when_empty_ = 0;
   std::uint64_t lost_ = 0;
@@ -183,20 +199,19 @@ class ReaderEngine : public detail::FastReader {
     return count > 0 ? Errc::ok : code;
   }
 
-  // A reader as fast as its producer would take the cache line away for every single record. After a row of
-  // records it stays away from it for a moment (at most about 0.8 us) and then finds many.
+  // As in watch(), where there are several lanes or members.
   void let_producers_get_ahead() noexcept {
-    const std::uint64_t row = received_ - received_when_empty_;
+    const std::uint64_t row = received_ - std::exchange(received_when_empty_, received_);
     for (std::uint64_t i = row < 2 ? 0 : 4 * row < kMostPauses ? 4 * row : kMostPauses; i > 0; --i) protocol::spin_pause();
-    received_when_empty_ = received_;
   }
 
+  // For who never sleeps: looks for a while, and does what a sleep would have done beside waiting.
+  template <class Ready>
+  Errc look_long(Ready&& ready);
   Errc receive_paused(Raw* out, std::size_t max, std::size_t& count, Deadline deadline);
 
-  static constexpr std::uint64_t kMostPauses = 64;
   Errc postponed_ = Errc::ok;
   std::int64_t learn_again_ns_ = 0;
-  Sleeper sleeper_;
   Notice notice_;
 };
 

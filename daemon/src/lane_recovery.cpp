@@ -7,14 +7,14 @@ namespace {
 
 using protocol::Found;
 
-// Walks from `at` to the first empty place below `limit`. The sequence number follows the records.
+// Walks from `at` to the first place below `limit` that says nothing. The sequence number follows the records.
 void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit, protocol::Boundary at, SettledLane& out) noexcept {
   bool first = true;
   for (;;) {
     const protocol::Place place = protocol::look_at(ring, geometry, at.position);
     if (place.found == Found::nothing) break;
-    // No record reaches beyond what the producer permitted itself, which also ends every walk.
-    if (place.found == Found::elsewhere || place.found == Found::damaged || place.span == 0 || at.position + place.span > limit) {
+    // No record with what follows it reaches beyond what the producer permitted itself, which also ends every walk.
+    if (place.found == Found::damaged || place.span == 0 || at.position + place.span + protocol::kRecordHeaderSize > limit) {
       out.damaged = true;
       break;
     }

@@ -4,7 +4,8 @@
  * or lends up to two loans at once and commits or aborts them in any order; it may die between any two stores. The
  * broker then walks from the published tail, may itself die once and begin again, and a second producer
  * goes on with the lane. A reader polls commit words and moves its cursor; a payload may hold any bytes, also
- * such as look like a commit word of this lap or the next.
+ * such as look like a commit word of this lap or the next. What an earlier lap left is not cleared: the place behind a record is
+ * made empty only if its word is of its own lap.
  *
  * Checked: the reader gets exactly the committed records, whole, in order; it is never left waiting; sequence
  * numbers go on after a death. One writer per word and release/acquire: in-order stores are all
@@ -13,12 +14,13 @@
  * RUN   record               -DN=3
  * LONG  record               -DN=4
  * FAIL  terminator_at_commit -DN=3 -DTERMINATOR_AT_COMMIT
- * FAIL  padding_first        -DN=3 -DPADDING_FIRST
  * FAIL  no_room_for_the_terminator -DN=3 -DNO_TERMINATOR_ROOM
  * FAIL  tail_passes_open_loans -DN=3 -DTAIL_AT_CLAIM
  * FAIL  recovery_leaves_claimed -DN=3 -DLEAVE_CLAIMED
  * FAIL  payload_after_commit -DN=3 -DPAYLOAD_LATE
  * FAIL  two_as_one_first_first -DN=3 -DFIRST_COMMITTED_FIRST
+ * FAIL  loan_never_claimed   -DN=3 -DNEVER_CLAIMED
+ * FAIL  words_never_cleared  -DN=3 -DNEVER_CLEARED
  */
 #ifndef N
 #define N 4
@@ -33,6 +35,9 @@
 #define WORD(state, position) ((state) + 8 * ((position) / CAP))
 #define STATE(word) ((word) & 7)
 #define AT(position) ((position) % CAP)
+/* What a reader makes of the word at a position: of another lap it says as little as an empty one. */
+#define OWN(position) (commit[AT(position)] / 8 == (position) / CAP)
+#define SAYS(position) (OWN(position) -> STATE(commit[AT(position)]) : EMPTY)
 
 /* The ring: of each place its commit word and what else lies there. */
 byte commit[CAP];
@@ -90,8 +95,27 @@ inline store_committed(where, which) {
   d_step { commit[AT(where)] = WORD(COMMITTED, where); outcome[which] = 1; }
 }
 
-/* Begins a record. `loan`: leave it claimed. */
+/* The place behind a record: its word must not be taken for one of its lap. */
+#ifdef NEVER_CLEARED
+inline silence(where) { skip }
+#else
+inline silence(where) {
+  if
+  :: OWN(where) -> commit[AT(where)] = WORD(EMPTY, where);
+  :: else -> skip;
+  fi
+}
+#endif
+
+/* Begins a record. `lend`: leave it open. */
 inline begin(places, lend) {
+#ifndef NEVER_CLAIMED
+  /* The newest open loan is not the last record any more: who walks the lane must be able to pass it. */
+  if
+  :: loans > 0 -> commit[AT(loan_at[loans - 1])] = WORD(CLAIMED, loan_at[loans - 1]);
+  :: else -> skip;
+  fi;
+#endif
   d_step {
     begun++;
     at = own_tail;
@@ -102,29 +126,15 @@ inline begin(places, lend) {
     /* step 2: two stores, but nobody looks at them before the commit word says so */
     span[AT(at)] = places; sequence[AT(at)] = own_next;
   }
-#ifdef PADDING_FIRST
-  if
-  :: at != own_tail -> d_step { span[AT(own_tail)] = CAP - AT(own_tail); commit[AT(own_tail)] = WORD(PADDING, own_tail); }
-  :: else -> skip;
-  fi;
-#endif
 #ifndef TERMINATOR_AT_COMMIT
   /* step 3 */
-  commit[AT(at + places)] = EMPTY;
+  silence(at + places);
 #endif
-  /* step 4 */
-  if
-  :: lend -> commit[AT(at)] = WORD(CLAIMED, at);
-  :: !lend && at != own_tail -> commit[AT(at)] = EMPTY;
-  :: else -> skip;
-  fi;
-#ifndef PADDING_FIRST
-  /* step 5 */
+  /* step 4. The start of the ring says nothing of this lap: in every lap a record starts there. */
   if
   :: at != own_tail -> d_step { span[AT(own_tail)] = CAP - AT(own_tail); commit[AT(own_tail)] = WORD(PADDING, own_tail); }
   :: else -> skip;
   fi;
-#endif
   if
   :: lend ->
      d_step {
@@ -136,7 +146,7 @@ inline begin(places, lend) {
      write_payload(at, places, own_next);
 #endif
 #ifdef TERMINATOR_AT_COMMIT
-     commit[AT(at + places)] = EMPTY;
+     silence(at + places);
 #endif
      store_committed(at, own_next);
 #ifdef PAYLOAD_LATE
@@ -151,14 +161,14 @@ inline begin(places, lend) {
 /* Sends two records as one: the first one's commit word comes last. No padding, no open loan. */
 inline begin_two(first, second) {
   d_step { begun = begun + 2; at = own_tail; span[AT(at)] = first; sequence[AT(at)] = own_next; }
-  commit[AT(at + first)] = EMPTY;
+  silence(at + first);
   write_payload(at, first, own_next);
 #ifdef FIRST_COMMITTED_FIRST
   /* Then readers may pass it and stand where the second is being written; outcome says that neither is sent. */
   commit[AT(at)] = WORD(COMMITTED, at);
 #endif
   d_step { span[AT(at + first)] = second; sequence[AT(at + first)] = own_next + 1; }
-  commit[AT(at + first + second)] = EMPTY;
+  silence(at + first + second);
   write_payload(at + first, second, own_next + 1);
   commit[AT(at + first)] = WORD(COMMITTED, at + first);
   d_step { commit[AT(at)] = WORD(COMMITTED, at); outcome[own_next] = 1; outcome[own_next + 1] = 1; }
@@ -172,7 +182,7 @@ inline settle(l, keep) {
   :: keep ->
      write_payload(loan_at[l], loan_size[l], loan_number[l]);
 #ifdef TERMINATOR_AT_COMMIT
-     commit[AT(loan_at[l] + loan_size[l])] = EMPTY;
+     silence(loan_at[l] + loan_size[l]);
 #endif
      store_committed(loan_at[l], loan_number[l]);
   :: else ->
@@ -214,7 +224,7 @@ inline produce() {
   od
 }
 
-/* The broker: from the published tail to the first empty word; then the next producer goes on there. */
+/* The broker: from the published tail to the first word that says nothing; then the next producer goes on there. */
 inline recover() {
   byte position = 0;
   byte number = 0;
@@ -222,9 +232,8 @@ inline recover() {
 walk: skip;
   d_step { position = tail; number = tail_sequence; }
   do
-  :: atomic { STATE(commit[AT(position)]) == EMPTY -> break }
+  :: atomic { SAYS(position) == EMPTY -> break }
   :: else ->
-     d_step { assert(commit[AT(position)] / 8 == position / CAP); }
      if
      :: STATE(commit[AT(position)]) == CLAIMED ->
 #ifdef LEAVE_CLAIMED
@@ -248,7 +257,7 @@ walk: skip;
   od;
   tail_sequence = number;
   tail = position;
-  commit[AT(position)] = EMPTY;
+  commit[AT(position)] = WORD(EMPTY, position);
 }
 
 proctype producer() {
@@ -279,8 +288,7 @@ active proctype reader() {
   byte expected = 0;
   byte size;
   do
-  :: atomic { STATE(commit[AT(position)]) == COMMITTED ->
-       assert(commit[AT(position)] / 8 == position / CAP);
+  :: atomic { SAYS(position) == COMMITTED ->
        size = span[AT(position)]; }
      d_step {
        assert(sequence[AT(position)] == expected);
@@ -289,17 +297,15 @@ active proctype reader() {
        expected++; position = position + size; size = 0;
      }
      cursor = position;
-  :: d_step { STATE(commit[AT(position)]) == ABORTED ->
-       assert(commit[AT(position)] / 8 == position / CAP);
+  :: d_step { SAYS(position) == ABORTED ->
        assert(sequence[AT(position)] == expected && outcome[expected] == 2);
        expected++; position = position + span[AT(position)]; }
      cursor = position;
-  :: d_step { STATE(commit[AT(position)]) == PADDING ->
-       assert(commit[AT(position)] / 8 == position / CAP);
+  :: d_step { SAYS(position) == PADDING ->
        position = position + span[AT(position)];
        assert(AT(position) == 0); }
      cursor = position;
-  :: atomic { finished && STATE(commit[AT(position)]) == EMPTY -> break }
+  :: atomic { finished && SAYS(position) == EMPTY -> break }
   od;
   assert(position == tail && expected == tail_sequence);
   assert(expected == N || outcome[expected] == 0);

@@ -60,6 +60,9 @@ class Image:
     def put(self, offset, fmt, *values):
         struct.pack_into("<" + fmt, self.data, offset, *values)
 
+    def get(self, offset, fmt):
+        return struct.unpack_from("<" + fmt, self.data, offset)
+
 
 class Lane:
     """One producer's ring, written by the rules of SPEC.md, "Writing a record" and "Limit and groups".
@@ -82,6 +85,13 @@ class Lane:
     def commit_word(self, position, state):
         self.image.put(self.offset(position), "I", state + 8 * (position // self.capacity % 2**29))
 
+    def silence(self, position):
+        """The word there must not be taken for one of its lap."""
+        lap = position // self.capacity % 2**29
+        (word,) = self.image.get(self.offset(position), "I")
+        if word >> 3 == lap and word & 7 != EMPTY:
+            self.commit_word(position, EMPTY)
+
     def permit(self, at, end):
         if end <= self.limit:
             return
@@ -102,11 +112,10 @@ class Lane:
             at += left
         self.permit(at, at + span + 16)
         self.image.put(self.offset(at) + 4, "IIHBB", len(payload), self.sequence % 2**32, content, 0, 1)
-        self.image.put(self.offset(at + span), "I", EMPTY)
-        if loan:
-            self.commit_word(at, CLAIMED)
-        elif at != self.tail:
-            self.image.put(self.offset(at), "I", EMPTY)
+        loans = [e for e in self.log if e["state"] == CLAIMED]
+        if loans:
+            self.commit_word(loans[-1]["position"], CLAIMED)
+        self.silence(at + span)
         if at != self.tail:  # padding: a length whose span is what is left
             self.image.put(self.offset(self.tail) + 4, "IIHBB", left - start, self.sequence % 2**32, 0, 0, 2)
             self.commit_word(self.tail, PADDING)

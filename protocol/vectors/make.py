@@ -133,13 +133,24 @@ def lanes():
             ("span", "A length that leads out of the ring.", COMMITTED, 0, 4096, 0, None),
             ("length", "The largest length that 32 bits hold: its span overflows a careless sum.", COMMITTED, 0, 0xFFFFFFF0, 0, None),
             ("state", "A state that layout 1 does not have.", 6, 0, 16, 0, None),
-            ("lap", "A committed word of a lap to come.", COMMITTED, 3, 16, 0, None),
             ("padding", "Padding that ends before the end of the ring.", PADDING, 0, 100, 0, None),
             ("extension", "Extensions that lead out of the ring.", COMMITTED, 0, 3000, 255, None)):
         broken = Lane()
         broken.send(b"good")
         broken.raw_record(at, state, lap, length, ext)
         yield f"lane_damaged_{name}", lane_vector(about + " This lane is not read any more.", broken, "lane_damaged", records=good)
+
+
+    stale = Lane()
+    stale.send(b"good")
+    stale.raw_record(at, COMMITTED, 3, 16, 0)
+    yield "lane_word_of_another_lap", lane_vector("A committed word of another lap: nothing yet.", stale, "nothing")
+    hole = Lane()
+    hole.send(b"good")
+    hole.send(b"gone")
+    hole.raw_record(at, COMMITTED, 3, 4, 0)
+    yield "lane_damaged_hole", lane_vector("Below the tail everything is settled: a word of another lap there is damage. This lane is not read any more.",
+                                           hole, "lane_damaged", records=good)
 
 
 # ---- Groups -----------------------------------------------------------------------------------------

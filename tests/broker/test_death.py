@@ -82,7 +82,7 @@ def test_open_loans_on_a_later_lap_are_reached_from_the_published_tail(broker):
 
 @pytest.mark.parametrize("damage", [
     record(COMMITTED, 100000, 0),             # leaves the ring
-    record(COMMITTED, 5, 0, lap=77),          # another lap
+    record(PADDING, 5, 0),                    # padding that ends before the ring does
     record(6, 5, 0),                          # a state that is none
 ])
 def test_a_scribbled_lane_is_damaged_and_the_next_producer_gets_another(broker, damage):

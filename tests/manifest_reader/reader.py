@@ -107,15 +107,16 @@ class Lane:
             record = Struct(self.memory, self.layout["record"]["fields"], self.order, start)
             commit = record.commit
             state = bits(commit, word["state"])
-            if state in (states["empty"], states["claimed"]) and self.floor() <= self.position:
-                return None
             lap = self.position // self.capacity % (1 << word["lap"]["bits"])
+            waits = state in (states["empty"], states["claimed"]) or bits(commit, word["lap"]) != lap
+            if waits and self.floor() <= self.position:
+                return None
             begin = round_up(self.layout["record"]["header_size"] + 8 * record.extension_length, self.alignment)
             span = begin + round_up(record.length, self.alignment)
             inside = self.position % self.capacity + span <= self.capacity
             payload = self.memory[start + begin : start + begin + record.length] if inside else b""
             low, flags = record.sequence, record.flags
-            if bits(commit, word["lap"]) != lap or not inside or record.commit != commit or self.floor() > self.position:
+            if waits or not inside or record.commit != commit or self.floor() > self.position:
                 self.overtaken()
                 continue
             self.position += span

@@ -81,13 +81,23 @@ TEST_CASE("padding is skipped and uses no sequence number; a death between paddi
   CHECK(lane.at(4096).commit.raw == commit_word(RecordState::empty, 4096, 12));
 }
 
+TEST_CASE("what another lap left behind the last record is no record") {
+  TestLane lane;
+  lane.header().limit.raw = 1024;
+  lane.put(0, RecordState::committed, 16, 0);
+  lane.at(32).commit.raw = commit_word(RecordState::committed, 4096 * 3, 12);
+  const auto settled = lane.settle();
+  CHECK_FALSE(settled.damaged);
+  CHECK(settled.tail == 32);
+  CHECK(lane.at(32).commit.raw == commit_word(RecordState::empty, 32, 12));
+}
+
 TEST_CASE("bytes that no producer writes are damage, and what is sound before them stays") {
   TestLane lane;
   lane.header().limit.raw = 1024;
   lane.put(0, RecordState::committed, 16, 0);
   SECTION("a record that leaves the ring") { lane.put(32, RecordState::committed, 5000, 1); }
   SECTION("a length near the end of its type") { lane.put(32, RecordState::committed, 0xffffffffu, 1); }
-  SECTION("another lap") { lane.at(32).commit.raw = commit_word(RecordState::committed, 4096 * 3, 12); }
   SECTION("an unknown state") { lane.at(32).commit.raw = 7; }
   SECTION("padding that does not reach the end") { lane.put(32, RecordState::padding, 16, 1); }
   SECTION("a sequence number that does not follow") { lane.put(32, RecordState::committed, 16, 5); }
@@ -103,7 +113,7 @@ TEST_CASE("a ring full of records that lead round and round does not keep the br
   lane.header().limit.raw = 4096;
   for (std::uint64_t position = 0; position < 4096; position += 32) lane.put(position, RecordState::committed, 16, static_cast<std::uint32_t>(position / 32));
   const auto settled = lane.settle();
-  CHECK(settled.damaged);  // where the tail should be stands the first lap again
+  CHECK(settled.damaged);  // the last one reaches to the limit, which leaves no place behind it
 }
 
 TEST_CASE("the walk starts at the published tail, the oldest open loan, and believes the record's number") {

@@ -103,10 +103,11 @@ json read_lane(Image& image) {
     const Place place = look_at(ring, geometry, position);
     switch (place.found) {
       case Found::nothing:
-        seen["then"] = lane.finished.load_acquire() == (position | 1) ? "ended" : "nothing";
+        seen["then"] = nothing_below_tail(lane, ring, geometry, position)         ? "lane_damaged"
+                       : lane.finished.load_acquire() == (position | 1) ? "ended"
+                                                                        : "nothing";
         return seen;
       case Found::claimed: seen["then"] = "claimed"; return seen;
-      case Found::elsewhere:
       case Found::damaged: seen["then"] = "lane_damaged"; return seen;
       case Found::committed: {
         const std::byte* payload = ring + (position & (geometry.capacity - 1)) + payload_offset(place.extension_length, geometry.alignment);

@@ -101,6 +101,7 @@ struct ConsumerOptions {
   bool exclusive = false;  // one consumer at a time, no lock
   bool ephemeral = false;  // the group ends with its last consumer
   bool private_views = false;  // views are copy-on-write: a stray store harms only this process
+  bool spin = false;           // receive() waits by looking and never sleeps: for a consumer with a CPU of its own
   Start start = Start::earliest;
   std::uint64_t back = 0;      // Start::back: records back in each lane
   std::uint32_t prefetch = 0;  // most records claimed ahead, 1..64; 0: chosen
@@ -378,8 +379,10 @@ class ATOLL_CXX_API Consumer {
   [[gnu::always_inline]] Result<View> receive(Deadline deadline = Deadline::never()) {
     detail::FastReader* const fast = fast_;
     if (fast != nullptr) [[likely]] {
-      const std::uint64_t token = fast->token_;
-      if (const detail::Item* const item = fast->next()) [[likely]]
+      std::uint64_t token = fast->token_;
+      const detail::Item* item = fast->next();
+      if (item == nullptr && fast->watch(deadline.timeout_ns())) token = fast->token_, item = fast->next();
+      if (item != nullptr) [[likely]]
         return View(fast, item, token, 0, fast->lane_, fast->deliveries_);
       if (deadline.timeout_ns() == 0 && fast->surely_nothing()) return fail(Errc::timed_out);
     }

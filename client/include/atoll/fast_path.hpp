@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "atoll/protocol/errors.hpp"
 #include "atoll/protocol/fence.hpp"
@@ -23,7 +24,7 @@
 namespace atoll_ipc::detail {
 
 // Grows with every change of the structs below.
-inline constexpr std::uint32_t kInterface = 1;
+inline constexpr std::uint32_t kInterface = 2;
 
 // Is this still the process that made the handle? The word is wiped in a forked child.
 struct Origin {
@@ -88,7 +89,7 @@ struct FastProducer {
   std::uint64_t open_until_ = 0;
   std::uint64_t only_loan_ = kNoLoan;  // position of the one open loan; several are kept by the engine
   std::uint64_t only_loan_sequence_ = 0;
-  std::uint32_t committed_ = 0;  // the commit word of this lap's committed records
+  std::uint32_t empty_ = 0;      // the commit word of this lap's EMPTY places; the others' are above it
   bool fence_ = true;
   std::uint64_t mask_ = 0;       // capacity - 1
   unsigned capacity_log2_ = 0;
@@ -110,7 +111,7 @@ struct FastProducer {
     copy_payload(place + payload_offset_, data, length);
     ATOLL_KILL_POINT("send.written");
     // SYNC commit: pairs with the readers' acquire. Producer dies before: the broker drops it. After: delivered.
-    commit<__ATOMIC_RELEASE>(place, committed_, length);
+    commit<__ATOMIC_RELEASE>(place, empty_ + kCommitted, length);
     ATOLL_KILL_POINT("send.committed");
     tail_ = end;
     publish(end, ++sequence_);
@@ -135,7 +136,7 @@ struct FastProducer {
       std::byte* const place = describe(at, end, content);
       ATOLL_KILL_POINT("send_many.begun");
       copy_payload(place + payload_offset_, data.data(), data.size());
-      if (at != first) commit<__ATOMIC_RELAXED>(place, committed_, data.size());
+      if (at != first) commit<__ATOMIC_RELAXED>(place, empty_ + kCommitted, data.size());
       else first_length = data.size();
       at = end;
       ++sequence_;
@@ -143,21 +144,22 @@ struct FastProducer {
     if (i == 0) return 0;
     ATOLL_KILL_POINT("send_many.written");
     // SYNC commit: as in store_fast; its release covers the others.
-    commit<__ATOMIC_RELEASE>(lap_base_ + first, committed_, first_length);
+    commit<__ATOMIC_RELEASE>(lap_base_ + first, empty_ + kCommitted, first_length);
     ATOLL_KILL_POINT("send_many.committed");
     tail_ = at;
     publish(at, sequence_);
     return i;
   }
 
-  // Payload memory of a new record that is claimed; null: as store_fast.
+  // Payload memory of a new record; null: as store_fast. It becomes CLAIMED only when another one is begun
+  // behind it: until then its place looks as free as it is to everybody else.
   [[gnu::always_inline]] std::byte* loan_fast(std::uint64_t length, std::uint16_t content) noexcept {
     const std::uint64_t at = tail_, end = at + span_of(length);
     if (length > max_payload_ || end > open_until_ || only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
       return nullptr;
     std::byte* const place = describe(at, end, content);
-    commit<__ATOMIC_RELEASE>(place, committed_ - static_cast<std::uint32_t>(protocol::RecordState::committed) + static_cast<std::uint32_t>(protocol::RecordState::claimed), length);
-    ATOLL_KILL_POINT("claim.claimed");
+    __atomic_store_n(reinterpret_cast<std::uint32_t*>(place + 4), static_cast<std::uint32_t>(length), __ATOMIC_RELAXED);
+    ATOLL_KILL_POINT("loan.begun");
     tail_ = end;
     only_loan_ = at;
     only_loan_sequence_ = sequence_++;
@@ -188,15 +190,24 @@ struct FastProducer {
     lane_->tail.store_release(tail);
   }
 
+  // What an earlier lap left at a place is seldom a word of this lap, and reading it leaves the cache line where
+  // it is; a reader may be waiting on it.
+  [[gnu::always_inline]] static void terminate(std::byte* place, std::uint32_t empty) noexcept {
+    auto* const word = reinterpret_cast<std::uint32_t*>(place);
+    if (protocol::speaks(__atomic_load_n(word, __ATOMIC_RELAXED), empty)) [[unlikely]]
+      __atomic_store_n(word, empty, __ATOMIC_RELAXED);
+  }
+
  private:
-  // Sequence, flags and type of a record at the tail, and its terminator, in this lap. The place's own commit
-  // word is EMPTY already: it was the terminator of the record before.
+  static constexpr auto kCommitted = static_cast<std::uint32_t>(protocol::RecordState::committed);
+  // Sequence, flags and type of a record at the tail, in this lap; and it sees to it that the place behind says
+  // nothing to readers. The place itself says nothing already: it was behind the record before.
   [[gnu::always_inline]] std::byte* describe(std::uint64_t at, std::uint64_t end, std::uint16_t content) noexcept {
     std::byte* const place = lap_base_ + at;
     const std::uint64_t second = static_cast<std::uint32_t>(sequence_) | static_cast<std::uint64_t>(content) << 32 |
                                  static_cast<std::uint64_t>(protocol::RecordType::data) << 56;
     __atomic_store_n(reinterpret_cast<std::uint64_t*>(place + 8), second, __ATOMIC_RELAXED);
-    __atomic_store_n(reinterpret_cast<std::uint32_t*>(lap_base_ + end), committed_ - static_cast<std::uint32_t>(protocol::RecordState::committed), __ATOMIC_RELAXED);  // EMPTY
+    terminate(lap_base_ + end, empty_);
     ATOLL_KILL_POINT("claim.terminated");
     return place;
   }
@@ -262,6 +273,7 @@ struct Stretch {
     item.rest = static_cast<std::uint32_t>(second >> 32);
     return true;
   }
+  [[nodiscard]] std::uint32_t empty() const noexcept { return committed - static_cast<std::uint32_t>(protocol::RecordState::committed); }
   static constexpr std::uint64_t kExtensionMask = 0xffull << 48;
 };
 static_assert(offsetof(protocol::RecordHeader, commit) == 0 && offsetof(protocol::RecordHeader, length) == 4);
@@ -286,6 +298,7 @@ struct FastReader {
   std::uint64_t release_end_ = 0;
   protocol::Word64* done_word_ = nullptr;          // walks_: LanePosition::cursor; else Claim::acked
   const protocol::Word64* room_sleepers_ = nullptr;  // does a producer sleep that waits for room?
+  const protocol::Word64* room_wanted_ = nullptr;    // walks_: LaneHeader::room_wanted
   // walks_
   std::uint64_t position_ = 0;
   std::uint64_t sequence_ = 0;
@@ -298,10 +311,17 @@ struct FastReader {
   const protocol::Word64* changes_word_ = nullptr;
   std::uint64_t changes_ = 0;           // as of the library's last look
   const protocol::Word64* finished_word_ = nullptr;
+  // For watch().
+  std::uint32_t looks_ = 0;     // how often it may look; 0: there are other things to wait for than the next record
+  enum class Watched : std::uint8_t { not_at_all, paid, in_vain } watched_ = Watched::not_at_all;
+  std::uint64_t row_begin_ = 0;  // token_ when it waited last
+  // For turn_over(): the current batch is the only one, and its lane.
+  bool turns_over_ = false;
+  std::uint32_t turned_over_ = 0;  // how often
 
   // The next record. Null: ask the library.
   [[gnu::always_inline]] const Item* next() noexcept {
-    if (left_ == 0 || !origin_.here()) [[unlikely]]
+    if ((left_ == 0 && !turn_over()) || !origin_.here()) [[unlikely]]
       return nullptr;
     Item* const item = item_;
     if (walks_) {
@@ -338,10 +358,31 @@ struct FastReader {
     return true;
   }
 
+  // After next() said no: waits a moment for the next record, if that is all there is to wait for. True: something is
+  // there; next() may still leave it to the library.
+  // A reader as fast as its producer would take the cache line away for every single record: after a row of
+  // records it first stays away from it (at most about 0.8 us) and then finds many.
+  [[gnu::always_inline]] bool watch(std::int64_t timeout_ns) noexcept {
+    if (looks_ == 0 || timeout_ns == 0 || !origin_.here()) [[unlikely]]
+      return false;
+    const std::uint64_t row = token_ - std::exchange(row_begin_, token_);
+    for (std::uint64_t i = row < 2 ? 0 : 4 * row < kMostPauses ? 4 * row : kMostPauses; i > 0; --i) protocol::spin_pause();
+    const auto* const word = reinterpret_cast<const protocol::RecordHeader*>(stretch_.base + position_);
+    watched_ = Watched::paid;
+    for (std::uint32_t i = timeout_ns > 0 && looks_ > kTimedLooks ? kTimedLooks : looks_; i > 0; --i) {
+      if (protocol::decided(word->commit.load_relaxed(), stretch_.empty())) return true;
+      protocol::spin_pause();
+    }
+    watched_ = Watched::in_vain;
+    return false;
+  }
+  static constexpr std::uint64_t kMostPauses = 64;
+  static constexpr std::uint32_t kTimedLooks = 1024;
+
   // After next() said no: is it certain that there is nothing, and nothing else to do or to tell?
   [[nodiscard]] [[gnu::always_inline]] bool surely_nothing() const noexcept {
     return token_ == empty_token_ && left_ != 0 && origin_.here() &&
-           protocol::state_of(reinterpret_cast<const protocol::RecordHeader*>(stretch_.base + position_)->commit.load_relaxed()) <= protocol::RecordState::claimed &&
+           !protocol::decided(reinterpret_cast<const protocol::RecordHeader*>(stretch_.base + position_)->commit.load_relaxed(), stretch_.empty()) &&
            changes_word_->load_relaxed() == changes_ && finished_word_->load_relaxed() == 0;
   }
 
@@ -355,14 +396,25 @@ struct FastReader {
     ATOLL_KILL_POINT("released");
     return true;
   }
-  // After a cursor moved: does a producer wait for the room?
+  // After a release: does the producer sleep until there is as much room as there is now? (An acknowledged
+  // record of a claim makes no room before the claim ends.)
   [[nodiscard]] [[gnu::always_inline]] bool producer_sleeps() const noexcept {
+    if (!walks_) return false;
     if (fence_) [[unlikely]]
       protocol::full_fence();
-    return room_sleepers_->load_relaxed() != 0;
+    return room_sleepers_->load_acquire() != 0 && done_word_->load_relaxed() >= room_wanted_->load_acquire();
   }
 
  private:
+  // A full batch whose records are all released may begin anew as the next one, with the tokens that follow.
+  bool turn_over() noexcept {
+    if (!turns_over_ || release_token_ != token_ || changes_word_->load_relaxed() != changes_) return false;
+    item_ -= protocol::kClaimRecords;
+    left_ = protocol::kClaimRecords;
+    release_end_ += protocol::kClaimRecords;
+    ++turned_over_;
+    return true;
+  }
   // The consumer dies after this: the next one marks the records as redelivered.
   [[gnu::always_inline]] void took(std::uint64_t position, std::uint64_t sequence) noexcept {
     position_ = position;

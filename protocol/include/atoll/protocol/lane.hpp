@@ -25,6 +25,8 @@ enum class LaneState : std::uint32_t {
   orphaned = 3,  // its producer died
 };
 
+inline constexpr std::uint64_t kNoRoomWanted = ~0ull;
+
 enum class WakeMode : std::uint32_t {
   fenced = 0,      // the producer fences between commit and its look at the sleepers
   registered = 1,  // it does not: its process is registered for membarrier(GLOBAL_EXPEDITED)
@@ -54,6 +56,10 @@ struct LaneHeader {
   alignas(128) Word64 limit;
   Word64 finished;  // 0, or tail | 1: the producer said finish() there. Not beside tail: idle readers look at it
   Word32 wake_mode;
+  Word32 room_slot;    // of the process that waits for room_wanted
+  // The cursor with which the sleeping producer's wait for room is over: who moves a group's cursor of this lane
+  // less far need not ring. kNoRoomWanted: it does not sleep. Stored before it enlists, room_slot first.
+  Word64 room_wanted;
   // Everything below tail is settled: committed, aborted or padding. With open loans it stays at the
   // oldest one. Stored after the commit word, `sequence` first, so it may lag after a death: the broker
   // walks on from it, settles what it finds claimed, and has the true end.
@@ -78,6 +84,8 @@ static_assert(offsetof(LaneHeader, successor_lane) == 168);
 static_assert(offsetof(LaneHeader, limit) == 256);
 static_assert(offsetof(LaneHeader, finished) == 264);
 static_assert(offsetof(LaneHeader, wake_mode) == 272);
+static_assert(offsetof(LaneHeader, room_slot) == 276);
+static_assert(offsetof(LaneHeader, room_wanted) == 280);
 static_assert(offsetof(LaneHeader, tail) == 384);
 static_assert(offsetof(LaneHeader, sequence) == 392);
 static_assert(offsetof(LaneHeader, dropped) == 512);

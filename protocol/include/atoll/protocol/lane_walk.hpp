@@ -21,12 +21,11 @@ struct RingGeometry {
 };
 
 enum class Found : std::uint8_t {
-  nothing,    // EMPTY: the producer has not come this far
+  nothing,    // EMPTY, or the word of another lap: the producer has not come this far, or (see `limit`) it is a lap ahead
   claimed,    // the producer (or the broker for it) will decide
   committed,  // a record to read
   aborted,    // skip it; it has a sequence number
   padding,    // skip it; it has none
-  elsewhere,  // a word of another lap: the reader was overtaken, or starts at no boundary
   damaged,    // no producer writes this
 };
 
@@ -46,11 +45,7 @@ struct Place {
   const std::uint32_t commit = header->commit.load_acquire();
   Place place;
   const RecordState state = state_of(commit);
-  if (state == RecordState::empty) return place;
-  if (!same_lap(commit, position, geometry.capacity_log2)) {
-    place.found = Found::elsewhere;
-    return place;
-  }
+  if (state == RecordState::empty || !same_lap(commit, position, geometry.capacity_log2)) return place;
   place.length = __atomic_load_n(&header->length, __ATOMIC_RELAXED);
   place.sequence = __atomic_load_n(&header->sequence, __ATOMIC_RELAXED);
   place.flags = __atomic_load_n(&header->flags, __ATOMIC_RELAXED);
@@ -70,6 +65,14 @@ struct Place {
   }
   if (place.found == Found::damaged) place.span = 0;
   return place;
+}
+
+// Does the lane contradict itself? Everything below the published tail is settled, so there is no place there that
+// says nothing, unless the reader was overtaken.
+[[nodiscard]] inline bool nothing_below_tail(const LaneHeader& lane, const std::byte* ring, const RingGeometry& geometry, std::uint64_t position) noexcept {
+  if (lane.tail.load_acquire() <= position || look_at(ring, geometry, position).found != Found::nothing) return false;
+  acquire_fence();
+  return lane.limit.load_relaxed() <= position + geometry.capacity;
 }
 
 // The whole sequence number whose low half is `low`, nearest to `near`.

@@ -79,7 +79,7 @@ namespace atoll_ipc::protocol {
        {ATOLL_FIELD(LaneHeader, state), ATOLL_FIELD(LaneHeader, owner_slot), ATOLL_FIELD(LaneHeader, owner_generation),
         ATOLL_FIELD(LaneHeader, producer_id), ATOLL_FIELD(LaneHeader, incarnation), ATOLL_FIELD(LaneHeader, successor_generation),
         ATOLL_FIELD(LaneHeader, successor_lane), ATOLL_FIELD(LaneHeader, limit), ATOLL_FIELD(LaneHeader, tail),
-        ATOLL_FIELD(LaneHeader, sequence), ATOLL_FIELD(LaneHeader, finished), ATOLL_FIELD(LaneHeader, wake_mode),
+        ATOLL_FIELD(LaneHeader, sequence), ATOLL_FIELD(LaneHeader, finished), ATOLL_FIELD(LaneHeader, wake_mode), ATOLL_FIELD(LaneHeader, room_slot), ATOLL_FIELD(LaneHeader, room_wanted),
         ATOLL_FIELD(LaneHeader, dropped), ATOLL_FIELD(LaneHeader, blocked), ATOLL_FIELD(LaneHeader, aborted),
         ATOLL_FIELD(LaneHeader, checkpoint_count)}},
       {"states", {{"owned", 1}, {"closed", 2}, {"orphaned", 3}}},
@@ -109,7 +109,7 @@ namespace atoll_ipc::protocol {
       {"span", "payload_offset + length rounded up to a multiple of alignment; the next record starts there"},
       {"walk",
        "empty or claimed: wait; committed: a record; aborted: skip its span, it used a sequence number; padding: skip its span, it used none; "
-       "a state that is not empty with another lap: overtaken or damaged"}};
+       "a word of another lap: as empty; empty below lane.tail: overtaken, if position < limit - capacity, else damaged"}};
   layout["group"] = {
       {"fields",
        {ATOLL_FIELD(GroupFile, id), ATOLL_FIELD(GroupFile, flags), ATOLL_FIELD(GroupFile, members), ATOLL_FIELD(GroupFile, returned), ATOLL_FIELD(GroupFile, claims_used),

@@ -8,8 +8,10 @@
 //   | commit | length | sequence | flags | ext/8 | type  | extensions ... payload ...
 //
 // commit, the word that readers poll:   bits 0..2 state, bits 3..31 lap (position / capacity)
-//   EMPTY   -> CLAIMED    producer: a loan, or a record that opens a lap before its padding is seen
-//   EMPTY   -> COMMITTED  producer: send (no reader can reach it before)
+// A word of another lap says as little as an EMPTY one: whatever an earlier lap left there.
+//   EMPTY   -> CLAIMED    producer: a loan, when a later record is begun before it is settled
+//   EMPTY   -> COMMITTED  producer: send (no reader can reach it before), commit
+//   EMPTY   -> ABORTED    producer: abort
 //   EMPTY   -> PADDING    producer
 //   CLAIMED -> COMMITTED  producer: commit
 //   CLAIMED -> ABORTED    producer: abort; the broker after the producer's death
@@ -76,6 +78,10 @@ inline constexpr std::uint32_t kLapMask = 0x1fffffffu;
                                       unsigned capacity_log2) noexcept {
   return (commit >> 3) == (static_cast<std::uint32_t>(position >> capacity_log2) & kLapMask);
 }
+// Does this word, at a place of the lap whose EMPTY word is `empty`, say something: CLAIMED or more of this lap?
+[[nodiscard]] constexpr bool speaks(std::uint32_t commit, std::uint32_t empty) noexcept { return commit - empty - 1 < 7; }
+// Does it let a reader go on: COMMITTED, ABORTED, PADDING, or what nobody writes?
+[[nodiscard]] constexpr bool decided(std::uint32_t commit, std::uint32_t empty) noexcept { return commit - empty - 2 < 6; }
 
 // Where the payload starts, counted from the record's start.
 [[nodiscard]] constexpr std::uint64_t payload_offset(std::uint32_t extension_length,
