@@ -39,9 +39,11 @@ async function receive(consumer) {
   const checked = checker(options.size);
   const stopwatch = new Stopwatch();
   while (checked.number < options.count) {
-    const messages = await consumer.receiveMany();
+    const batch = await consumer.receiveBatch();
     if (checked.number === 0) stopwatch.start();
-    for (const { data } of messages) checked.check(data, 0, data.length);
+    const { data, offsets, lengths } = batch;
+    for (let i = 0; i < lengths.length; ++i) checked.check(data, offsets[i], lengths[i]);
+    batch.release();
   }
   stopwatch.report(checked);
 }
