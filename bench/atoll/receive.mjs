@@ -1,5 +1,5 @@
-// Atoll, Node's half: package atoll-ipc, `await consumer.receiveMany()` in a loop. It never blocks the event loop,
-// but with --wait spin, where pong waits in `receiveSync()`, which spins before it sleeps, and answers with `trySend`.
+// Atoll, Node's half: package atoll-ipc, `await consumer.receiveBatch()` in a loop, its columns read (pong:
+// `receiveMany()`). It never blocks the event loop, but with --wait spin, where pong waits in `receiveSync()`, which spins before it sleeps, and answers with `trySend`.
 import path from 'node:path';
 import { connect } from '../../bindings/node/lib/index.mjs';
 import { Stopwatch, checker, cpuSeconds, fail, parse, ready, report } from '../common/bench.mjs';
