@@ -43,6 +43,7 @@ class WaitQueue {
     this._patience = kFirstPatience;
     this._impatient = 0;  // waits since patience ran out
     this._until = 0;
+    this._notBefore = 0;
     this._polling = false;
     this.closed = false;
   }
@@ -53,7 +54,8 @@ class WaitQueue {
 
   // Tries `attempt` until it returns something other than PENDING or throws; after those that wait
   // already. `what` says what timed out.
-  wait(attempt, { timeoutMs, signal }, what) {
+  // pause: ms until the first try.
+  wait(attempt, { timeoutMs, signal }, what, pause = 0) {
     if (this.closed) return Promise.reject(closed(this._name));
     return new Promise((resolve, reject) => {
       const entry = { attempt, resolve, reject, what, timeoutMs, signal, timer: null, abort: null, previous: this._last, next: null };
@@ -63,7 +65,8 @@ class WaitQueue {
       if (entry.previous === null) {
         if (woken.size === 0) native.hold();
         woken.set(this._id, this);
-        this._lookAgain();
+        if (pause > 0) this._pause(pause);
+        else this._lookAgain();
       }
       if (entry.attempt === null) return;  // done
       if (timeoutMs !== Infinity) this._startTimer(entry, performance.now() + timeoutMs);
@@ -107,10 +110,29 @@ class WaitQueue {
     }
   }
 
+  // Something waits that need not be tried before so many ms.
+  _pause(pause) {
+    this._arm(false);
+    this._notBefore = performance.now() + pause;
+    this._until = this._notBefore + this._patience;
+    if (!this._polling) {
+      this._polling = true;
+      setImmediate(this._poll);
+    }
+  }
+
   _poll = () => {
     this._polling = false;
     const first = this._first;
     if (first === null || this._armed) return;
+    if (this._notBefore !== 0) {
+      if (performance.now() < this._notBefore) {
+        this._polling = true;
+        setImmediate(this._poll);
+        return;
+      }
+      this._notBefore = 0;
+    }
     this.pump();
     if (this._first !== first) {
       this._patience = Math.min(kMostPatience, this._patience * 1.25);
@@ -127,8 +149,9 @@ class WaitQueue {
   // Asks to be woken; that takes effect with an attempt that finds nothing.
   _sleep() {
     const status = this._arm(true);
-    if (status === 0) this.pump();
-    else this._fail(this._first, fromStatus(status, this._name));
+    if (status !== 0) return this._fail(this._first, fromStatus(status, this._name));
+    this.pump();
+    if (this._first === null) this._arm(false);
   }
 
   _arm(armed) {

@@ -16,6 +16,8 @@ const { Batch } = require('./batch.js');
 const kSlabSize = 128 * 1024;
 const kBatchSlabSize = 256 * 1024;
 const kDeskSize = 1024;
+const kFew = 64;  // records of a fetch: see _pace
+const kPauseMs = 0.01;
 const kSome = 256;  // records: not worth a new desk
 const kBatch = 64;
 const kMostAtOnce = 65536;
@@ -54,6 +56,8 @@ class Reader {
     this._next = 0;
     this._end = 0;
     this._flushing = false;
+    this._fetchedCount = 0;  // by the last fetch
+    this._inARow = 0;
   }
 
   // ---- Public ------------------------------------------------------------------------------------
@@ -152,13 +156,26 @@ class Reader {
       if (this.closed) throw closed(this.name);
       if (this._queue.empty) {
         if (turn.overdue()) return turn.next().then(() => this._queue.wait(attempt, limits, what));
+        if (options === undefined && this._keepsPace()) return this._queue.wait(attempt, limits, what, kPauseMs);
         const result = attempt();
         if (result !== PENDING) return Promise.resolve(result);
+        this._inARow = 0;
       }
     } catch (error) {
       return Promise.reject(error);
     }
     return this._queue.wait(attempt, limits, what);
+  }
+
+  // Is this reader as fast as its producers? Then each look at the ring takes a cache line away from one who writes
+  // it, for a few records only, and slows both down. So after fetches in a row that found few at once it looks in
+  // the event loop's next turns, and goes on like that as long as more than a handful are there by then.
+  _keepsPace() {
+    const count = this._fetchedCount;
+    if (this._inARow === 2) this._inARow = count >= 8 ? 2 : 0;
+    else this._inARow = count !== 0 && count < kFew ? this._inARow + 1 : 0;
+    this._fetchedCount = 0;
+    return this._inARow === 2;
   }
 
   _receiveWhole(options, what) {
@@ -202,6 +219,7 @@ class Reader {
       const count = native.consumerFetch(this._handle, max, anew ? mode | kRewind : mode, 0, 0);
       if (count > 0) {
         const start = desk.used;
+        this._fetchedCount = count;
         desk.used = this._released = this._passed = this._next = this._end = start + count;
         return new Batch(new Sheet(this, desk), desk, start, count);
       }
@@ -275,6 +293,7 @@ class Reader {
   // What a fetch gave. False if it has to be done again, with the larger slab that is now there.
   _fetched(max, mode, count) {
     if (count > 0) {
+      this._fetchedCount = count;
       this._next = this._desk.used;
       this._desk.used = this._end = this._next + count;
       if (this._keep && mode !== this._mode) this._released = this._passed = this._end;

@@ -27,6 +27,10 @@ constexpr std::uint32_t kCopy = 1;     // copy payloads into the slab
 constexpr std::uint32_t kRelease = 2;  // and release the views at once
 constexpr std::uint32_t kRewind = 4;   // what lies on the desk is not in use any more: start anew
 
+// Records that are released at once are fetched in pieces: their views stay in the cache between the library and
+// the copy, and the producer gets its room back sooner.
+constexpr std::uint32_t kPiece = 64;
+
 constexpr std::size_t padded(std::uint64_t length) {
   return (static_cast<std::size_t>(length) + kAlignment - 1) & ~(kAlignment - 1);
 }
@@ -55,6 +59,29 @@ void Consumer::discard_writes(const atoll_view& view) const {
 
 std::int32_t Consumer::fetch(std::uint32_t max, std::int64_t timeout_ns, std::uint32_t mode, atoll_error* error) {
   if ((mode & kRewind) != 0) desk.used = 0, desk.slab_used = 0;
+  if (postponed_ != 0) {
+    *error = postponed_error_;
+    return std::exchange(postponed_, 0);
+  }
+  if ((mode & kRelease) == 0) return fetch_piece(max, timeout_ns, mode, error);
+  std::uint32_t total = 0;
+  for (;;) {
+    const std::uint32_t piece = std::min(max - total, kPiece);
+    const std::int32_t n = fetch_piece(piece, total == 0 ? timeout_ns : 0, mode, error);
+    if (n < 0 && total == 0) return n;
+    if (n < 0) {
+      if (n != -std::int32_t{ATOLL_TIMED_OUT} && n != -kNeedsRoom) {
+        postponed_ = n;
+        postponed_error_ = *error;
+      }
+      return static_cast<std::int32_t>(total);
+    }
+    total += static_cast<std::uint32_t>(n);
+    if (total == max || static_cast<std::uint32_t>(n) < piece) return static_cast<std::int32_t>(total);
+  }
+}
+
+std::int32_t Consumer::fetch_piece(std::uint32_t max, std::int64_t timeout_ns, std::uint32_t mode, atoll_error* error) {
   max = std::min(max, desk.size - desk.used);
   atoll_view* const views = desk.views + desk.used;
   std::size_t count = std::min<std::size_t>(max, left_over.size());

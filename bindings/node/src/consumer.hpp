@@ -53,7 +53,12 @@ class Consumer final : public Handle {
   std::deque<atoll_view> left_over;
 
  private:
+  std::int32_t fetch_piece(std::uint32_t max, std::int64_t timeout_ns, std::uint32_t mode, atoll_error* error);
+
   atoll_consumer* consumer_;
+  // What went wrong after some records were fetched: told by the next fetch.
+  std::int32_t postponed_ = 0;
+  atoll_error postponed_error_ = ATOLL_ERROR_INIT;
 };
 
 void export_consumer(napi_env env, napi_value exports);
