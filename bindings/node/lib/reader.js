@@ -16,7 +16,8 @@ const { Batch } = require('./batch.js');
 const kSlabSize = 128 * 1024;
 const kBatchSlabSize = 256 * 1024;
 const kDeskSize = 1024;
-const kFew = 64;  // records of a fetch: see _pace
+const kFew = 64;  // records of a fetch, and bytes: see _keepsPace
+const kLittle = 32768;
 const kPauseMs = 0.01;
 const kSome = 256;  // records: not worth a new desk
 const kBatch = 64;
@@ -56,7 +57,7 @@ class Reader {
     this._next = 0;
     this._end = 0;
     this._flushing = false;
-    this._fetchedCount = 0;  // by the last fetch
+    this._found = 0;  // by the last fetch, unless there was more, or much
     this._inARow = 0;
   }
 
@@ -171,11 +172,17 @@ class Reader {
   // it, for a few records only, and slows both down. So after fetches in a row that found few at once it looks in
   // the event loop's next turns, and goes on like that as long as more than a handful are there by then.
   _keepsPace() {
-    const count = this._fetchedCount;
-    if (this._inARow === 2) this._inARow = count >= 8 ? 2 : 0;
-    else this._inARow = count !== 0 && count < kFew ? this._inARow + 1 : 0;
-    this._fetchedCount = 0;
+    const found = this._found;
+    if (this._inARow === 2) this._inARow = found >= 8 ? 2 : 0;
+    else this._inARow = found !== 0 && found < kFew ? this._inARow + 1 : 0;
+    this._found = 0;
     return this._inARow === 2;
+  }
+
+  _noteFound(sheet, start, count, max) {
+    const last = start + count - 1;
+    const bytes = this._zeroCopy ? kLittle : sheet.columns[last] + sheet.length(last) - sheet.columns[start];
+    this._found = count < max && bytes < kLittle ? count : 0;
   }
 
   _receiveWhole(options, what) {
@@ -219,9 +226,10 @@ class Reader {
       const count = native.consumerFetch(this._handle, max, anew ? mode | kRewind : mode, 0, 0);
       if (count > 0) {
         const start = desk.used;
-        this._fetchedCount = count;
+        const sheet = new Sheet(this, desk);
+        this._noteFound(sheet, start, count, max);
         desk.used = this._released = this._passed = this._next = this._end = start + count;
-        return new Batch(new Sheet(this, desk), desk, start, count);
+        return new Batch(sheet, desk, start, count);
       }
       if (count === -status.TIMED_OUT) return PENDING;
       if (count !== -kNeedsRoom) throw fromStatus(-count, this.name);
@@ -293,7 +301,7 @@ class Reader {
   // What a fetch gave. False if it has to be done again, with the larger slab that is now there.
   _fetched(max, mode, count) {
     if (count > 0) {
-      this._fetchedCount = count;
+      this._noteFound(this._sheet, this._desk.used, count, max);
       this._next = this._desk.used;
       this._desk.used = this._end = this._next + count;
       if (this._keep && mode !== this._mode) this._released = this._passed = this._end;
