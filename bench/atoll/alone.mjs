@@ -1,17 +1,23 @@
 // Atoll from Node, one side alone: how many messages a second, with nobody else at work.
 //
 // --variant send, trySend, sendMany: into a ring that overwrites, so that nothing waits. receive, tryReceive,
-// receiveMany, for-await: the ring is filled, then the clock runs while it is emptied, and again; every eighth
-// filling is checked message by message and not timed, of the others the length is looked at. What a call
-// returns is awaited only if it is a promise.
+// receiveMany, receiveBatch, for-await: the ring is filled, then the clock runs while it is emptied, and again;
+// every eighth filling is checked message by message and not timed, of the others the length of each message's
+// data is looked at (receiveBatch: the column of lengths). empty: a call of an addon's function that does nothing.
+import { createRequire } from 'node:module';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { connect } from '../../bindings/node/lib/index.mjs';
 import { checker, cpuSeconds, fail, messages, parse, report } from '../common/bench.mjs';
 
 const ROUND = 10_240; // messages of a filling or of a look at the clock; a multiple of all batches
 const options = parse();
 
-const isPromise = (value) => typeof value?.then === 'function';
+// The function of empty_call_node.c, which the driver built beside the other programs.
+function emptyCall() {
+  const build = process.env.ATOLL_BENCH_BUILD ?? fileURLToPath(new URL('../../build-bench', import.meta.url));
+  return createRequire(import.meta.url)(path.resolve(build, 'bench', 'empty_call.node'));
+}
 
 // Repeats prepare() and step() until step() took so long; the first is not counted.
 async function timed(step, prepare, check) {
@@ -38,19 +44,13 @@ function sending(producer, all) {
   const batches = Array.from({ length: ROUND / options.batch }, (_, i) => all.slice(i * options.batch, (i + 1) * options.batch));
   return {
     send: async () => {
-      for (const message of all) {
-        const sent = producer.send(message);
-        if (isPromise(sent)) await sent;
-      }
+      for (const message of all) await producer.send(message);
     },
     trySend: () => {
       for (const message of all) producer.trySend(message);
     },
     sendMany: async () => {
-      for (const batch of batches) {
-        const sent = producer.sendMany(batch);
-        if (isPromise(sent)) await sent;
-      }
+      for (const batch of batches) await producer.sendMany(batch);
     },
   }[options.variant];
 }
@@ -61,21 +61,25 @@ function receiving(consumer, checked) {
   };
   return {
     receive: async () => {
-      for (let i = 0; i < ROUND; ++i) {
-        const message = consumer.receive();
-        short(isPromise(message) ? await message : message);
-      }
+      for (let i = 0; i < ROUND; ++i) short(await consumer.receive());
     },
     tryReceive: () => {
       for (let i = 0; i < ROUND; ++i) short(consumer.tryReceive());
     },
     receiveMany: async () => {
       for (let left = ROUND; left > 0;) {
-        const many = consumer.receiveMany(Math.min(left, options.batch));
-        for (const message of isPromise(many) ? await many : many) {
+        for (const message of await consumer.receiveMany(Math.min(left, options.batch))) {
           short(message);
           --left;
         }
+      }
+    },
+    receiveBatch: async () => {
+      for (let left = ROUND; left > 0;) {
+        const batch = await consumer.receiveBatch(Math.min(left, options.batch));
+        for (const length of batch.lengths) if (length !== options.size) ++checked.errors;
+        left -= batch.length;
+        batch.release();
       }
     },
     'for-await': async () => {
@@ -99,7 +103,10 @@ async function main() {
   const checked = checker(options.size);
   let result;
   const cpu = cpuSeconds();
-  if (sends) {
+  if (options.variant === 'empty') {
+    const empty = emptyCall();
+    result = await timed(() => { for (const message of all) empty(message); });
+  } else if (sends) {
     result = await timed(sending(producer, all));
   } else {
     const consumer = await client.openConsumer(name, { exclusive: true });

@@ -33,6 +33,8 @@ def build(with_packages):
     _step("build C++", ["cmake", "--build", contenders.BUILD], "the compiler's message is above", environment)
     if os.path.exists(contenders.VENV_PYTHON):
         _empty_call()
+    if os.path.isdir(contenders.NODE_API):
+        _build_empty("empty_call_node.c", "empty_call.node", contenders.NODE_API, "bench/setup installs the Node package's headers")
     if with_packages and os.path.exists(contenders.VENV_PYTHON):
         _step("build the Python and Node packages", [os.path.join(contenders.ROOT, "script", "build"), "python", "node"],
               "run bench/setup, or leave these rows out with --only cpp")
@@ -40,11 +42,15 @@ def build(with_packages):
 
 def _empty_call():
     """The extension that does nothing, for the Python that the package is measured in."""
-    source = os.path.join(contenders.BENCH, "peers", "empty_call.c")
-    target = os.path.join(contenders.PROGRAMS, "empty_call.so")
-    if os.path.exists(target) and os.path.getmtime(target) >= os.path.getmtime(source):
-        return
     include = subprocess.run([contenders.VENV_PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
                              capture_output=True, text=True, check=False).stdout.strip()
-    _step("build the empty extension", [os.environ.get("CC", "gcc"), "-O3", "-shared", "-fPIC", f"-I{include}", source, "-o", target],
-          "bench/setup installs python3-dev")
+    _build_empty("empty_call.c", "empty_call.so", include, "bench/setup installs python3-dev")
+
+
+def _build_empty(source, target, include, fix):
+    """A function that does nothing, as a call of it is what a binding's calls are compared with."""
+    source = os.path.join(contenders.BENCH, "peers", source)
+    target = os.path.join(contenders.PROGRAMS, target)
+    if os.path.exists(target) and os.path.getmtime(target) >= os.path.getmtime(source):
+        return
+    _step("build " + os.path.basename(target), [os.environ.get("CC", "gcc"), "-O3", "-shared", "-fPIC", f"-I{include}", source, "-o", target], fix)

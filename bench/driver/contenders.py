@@ -17,6 +17,7 @@ PEERS = os.path.join(BUILD, "peers")  # what bench/setup installs that is no Deb
 VENV_PYTHON = os.environ.get("ATOLL_BENCH_PYTHON") or os.path.join(ROOT, ".venv", "bin", "python")
 NODE = shutil.which("node") or "node"
 ADDON = os.environ.get("ATOLL_NODE_ADDON") or os.path.join(ROOT, "bindings", "node", "build", "atoll.node")
+NODE_API = os.path.join(ROOT, "bindings", "node", "node_modules", "node-api-headers", "include")
 AERON_JAR = os.path.join(PEERS, "aeron", "aeron-all.jar")
 AERON_CLASSES = os.path.join(PEERS, "aeron", "classes")
 # As Aeron's documentation asks for: access to the memory that its buffers are, and no bounds checks.

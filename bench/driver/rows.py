@@ -171,11 +171,13 @@ def _add_python_and_node(add):
         *((name, "py_alone", {"variant": name}) for name in ["send", "receive", "receive_bytes"]),
         *((name, "py_alone", {"variant": name, "batch": BATCH}) for name in ["send_many", "receive_many"]),
     ], **alone)
-    add("node/64B/alone", "Node, 64 B, one side alone, messages a second", [
+    add("node/64B/alone", "Node, 64 B, one side alone, calls or messages a second", [
+        ("an empty Node-API call", "node_alone", {"variant": "empty"}),
         ("receive", "node_alone", {"variant": "receive"}),
         ("tryReceive", "node_alone", {"variant": "tryReceive"}),
         ("for await", "node_alone", {"variant": "for-await"}),
         ("receiveMany", "node_alone", {"variant": "receiveMany", "batch": 1024}),
+        ("receiveBatch", "node_alone", {"variant": "receiveBatch", "batch": 1024}),
         ("send", "node_alone", {"variant": "send"}),
         ("trySend", "node_alone", {"variant": "trySend"}),
         ("sendMany", "node_alone", {"variant": "sendMany", "batch": 1024}),
@@ -192,8 +194,8 @@ def _add_python_and_node(add):
         add(f"py-node/{name}/rate", f"{text}, rate", [
             ("Unix socket", "py_node_socket", {}),
             *([(f"Unix socket, {BATCH} in one write", "py_node_socket", {"batch": BATCH})] if size <= 1024 else []),
-            ("Atoll send, receiveMany", "py_node_atoll", {}),
-            *([("Atoll send_many, receiveMany", "py_node_atoll", {"batch": BATCH})] if size <= 1024 else []),
+            ("Atoll send, receiveBatch", "py_node_atoll", {}),
+            *([("Atoll send_many, receiveBatch", "py_node_atoll", {"batch": BATCH})] if size <= 1024 else []),
             ("pyzmq, zeromq.js", "py_node_zeromq", {}),
         ], metric="rate", size=size)
     between = [

@@ -24,9 +24,17 @@ const operations = {
   'Node tryReceive': async () => { for (let i = 0; i < COUNT; i++) if (consumer.tryReceive() === null) throw new Error('nothing there'); },
   'Node sendMany': async () => { for (let i = 0; i < COUNT; i += BATCH) await producer.sendMany(batch); },
   'Node receiveMany': async () => { for (let i = 0; i < COUNT;) i += (await consumer.receiveMany(BATCH)).length; },
+  'Node receiveBatch': async () => {
+    for (let i = 0; i < COUNT;) {
+      const received = await consumer.receiveBatch(BATCH);
+      i += received.lengths.length;
+      received.release();
+    }
+  },
 };
 for (let round = 0; round < 2; round++) { // the second one counts
   for (const [name, operation] of Object.entries(operations)) {
+    if (name === 'Node receiveBatch') await operations['Node sendMany'](); // fills the ring again
     mark();
     console.log('0 -');
     await operation();

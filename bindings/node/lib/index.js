@@ -7,6 +7,7 @@ const { connect, Client } = require('./client.js');
 const { Producer } = require('./producer.js');
 const { Consumer, Observer } = require('./reader.js');
 const { Message } = require('./message.js');
+const { Batch } = require('./batch.js');
 const { Bytes } = require('./bytes.js');
 
-module.exports = { connect, Client, Producer, Consumer, Observer, Message, Bytes, AtollError, version: native.version };
+module.exports = { connect, Client, Producer, Consumer, Observer, Message, Batch, Bytes, AtollError, version: native.version };

@@ -1,8 +1,10 @@
 'use strict';
 // Waiting without a thread, and fairness. Used by producers, readers and bytes segments.
 //
-// A WaitQueue holds the operations of one handle that could not be done at once, in order. When the library
-// wakes the handle they are tried again. While any waits, the process stays alive; else it may exit.
+// A WaitQueue holds the operations of one handle that could not be done at once, in order. At first they are
+// tried again in each turn of the event loop, as long as that has paid off lately: a wake-up costs both sides
+// system calls and takes two threads to reach the loop. Then the library is asked to wake the handle. While any
+// waits, the process stays alive; else it may exit.
 //
 // Promises that are resolved already never let the event loop turn. turn.overdue() tells a hot path to wait
 // for turn.next() now and then, so that timers and sockets of the same program live.
@@ -19,8 +21,15 @@ const kTurnMs = 8;  // hot paths let the loop turn after this time
 const woken = new Map();  // number of a handle -> its queue, while something waits
 native.setListener((id) => {
   const queue = woken.get(id);
-  if (queue !== undefined) queue.pump();
+  if (queue !== undefined) queue.wake();
 });
+
+// How long to look again before sleeping, in ms: what it begins with, the most, and how many waits that slept
+// at once it takes to try the least again.
+const kFirstPatience = 0.05;
+const kMostPatience = 0.2;
+const kLeastPatience = 0.01;
+const kWaitsWithoutPatience = 64;
 
 class WaitQueue {
   // handle, id: as the addon gave them. name: the segment's, for errors.
@@ -30,7 +39,12 @@ class WaitQueue {
     this._name = name;
     this._first = null;
     this._last = null;
-    this._notified = false;
+    this._armed = false;  // the library wakes this handle
+    this._patience = kFirstPatience;
+    this._impatient = 0;  // waits since patience ran out
+    this._until = 0;
+    this._notBefore = 0;
+    this._polling = false;
     this.closed = false;
   }
 
@@ -40,13 +54,9 @@ class WaitQueue {
 
   // Tries `attempt` until it returns something other than PENDING or throws; after those that wait
   // already. `what` says what timed out.
-  wait(attempt, { timeoutMs, signal }, what) {
+  // pause: ms until the first try.
+  wait(attempt, { timeoutMs, signal }, what, pause = 0) {
     if (this.closed) return Promise.reject(closed(this._name));
-    if (!this._notified) {
-      const status = native.notify(this._handle);
-      if (status !== 0) return Promise.reject(fromStatus(status, this._name));
-      this._notified = true;
-    }
     return new Promise((resolve, reject) => {
       const entry = { attempt, resolve, reject, what, timeoutMs, signal, timer: null, abort: null, previous: this._last, next: null };
       if (this._last === null) this._first = entry;
@@ -55,8 +65,8 @@ class WaitQueue {
       if (entry.previous === null) {
         if (woken.size === 0) native.hold();
         woken.set(this._id, this);
-        // The wake-up is armed by an attempt that finds nothing; the one before may not have been armed.
-        this._try(entry);
+        if (pause > 0) this._pause(pause);
+        else this._lookAgain();
       }
       if (entry.attempt === null) return;  // done
       if (timeoutMs !== Infinity) this._startTimer(entry, performance.now() + timeoutMs);
@@ -72,10 +82,83 @@ class WaitQueue {
     while (this._first !== null && this._try(this._first));
   }
 
+  // The library woke this handle.
+  wake() {
+    this._arm(false);  // an attempt that finds nothing would ask for the next wake-up at once
+    this.pump();
+    if (this._first !== null) this._lookAgain();
+  }
+
   // No more: what waits is rejected.
   close() {
     this.closed = true;
     while (this._first !== null) this._fail(this._first, closed(this._name));
+  }
+
+  // Something waits: looks again for a while, or sleeps.
+  _lookAgain() {
+    if (this._patience === 0 && ++this._impatient === kWaitsWithoutPatience) {
+      this._impatient = 0;
+      this._patience = kLeastPatience;
+    }
+    if (this._patience === 0) return this._sleep();
+    this._arm(false);
+    this._until = performance.now() + this._patience;
+    if (!this._polling) {
+      this._polling = true;
+      setImmediate(this._poll);
+    }
+  }
+
+  // Something waits that need not be tried before so many ms.
+  _pause(pause) {
+    this._arm(false);
+    this._notBefore = performance.now() + pause;
+    this._until = this._notBefore + this._patience;
+    if (!this._polling) {
+      this._polling = true;
+      setImmediate(this._poll);
+    }
+  }
+
+  _poll = () => {
+    this._polling = false;
+    const first = this._first;
+    if (first === null || this._armed) return;
+    if (this._notBefore !== 0) {
+      if (performance.now() < this._notBefore) {
+        this._polling = true;
+        setImmediate(this._poll);
+        return;
+      }
+      this._notBefore = 0;
+    }
+    this.pump();
+    if (this._first !== first) {
+      this._patience = Math.min(kMostPatience, this._patience * 1.25);
+      if (this._first !== null) this._lookAgain();
+    } else if (performance.now() < this._until) {
+      this._polling = true;
+      setImmediate(this._poll);
+    } else {
+      this._patience = this._patience < 2 * kLeastPatience ? 0 : this._patience / 2;
+      this._sleep();
+    }
+  };
+
+  // Asks to be woken; that takes effect with an attempt that finds nothing.
+  _sleep() {
+    const status = this._arm(true);
+    if (status !== 0) return this._fail(this._first, fromStatus(status, this._name));
+    this.pump();
+    if (this._first === null) this._arm(false);
+  }
+
+  _arm(armed) {
+    if (this._armed === armed) return 0;
+    const status = native.notify(this._handle, armed);
+    if (status === 0) this._armed = armed;
+    return status;
   }
 
   _try(entry) {

@@ -1,48 +1,14 @@
 'use strict';
-// A record as a consumer or observer gives it. Made lazily out of the ledger and the slab that src/consumer.hpp
-// describes: many are received only to be counted.
+// A record as a consumer or observer gives it. Made lazily out of the desk it lies on (lib/desk.js): many are
+// received only to be counted.
 
 const { inspect } = require('node:util');
 const native = require('./native.js');
 const { AtollError, fromStatus, closed, invalid } = require('./errors.js');
 const { decodeArray, utf8 } = require('./array.js');
 
-// What Buffer.prototype.subarray makes, made directly: a third of its time.
-const FastBuffer = Buffer[Symbol.species];
-
 const kContents = ['bytes', 'text', 'json', 'array'];
 const kOwner = Symbol('atoll.owner');
-
-// Where things are in a ledger: a view is 12 words of 32 bits or 6 of 64, and the offsets come after all views.
-const kWords = 12;
-const kWords64 = 6;
-const kLengthLow = 2;
-const kLengthHigh = 3;
-const kSequence64 = 2;
-const kLost64 = 3;
-const kLaneAndContent = 8;
-const kDeliveries = 9;
-
-class Ledger {
-  constructor(size) {
-    this.size = size;
-    this.used = 0;
-    this.buffer = Buffer.allocUnsafeSlow(size * (kWords + 1) * 4).buffer;
-    this.words = new Uint32Array(this.buffer);
-    this._words64 = null;
-  }
-
-  get words64() {
-    if (this._words64 === null) this._words64 = new BigUint64Array(this.buffer, 0, this.size * kWords64);
-    return this._words64;
-  }
-
-  length(index) {
-    const low = this.words[index * kWords + kLengthLow];
-    const high = this.words[index * kWords + kLengthHigh];
-    return high === 0 ? low : high * 2 ** 32 + low;
-  }
-}
 
 function badEncoding(message, segment) {
   return new AtollError('BAD_ENCODING', message, {
@@ -50,47 +16,57 @@ function badEncoding(message, segment) {
   });
 }
 
+function released(segment) {
+  return new AtollError('VIEW_RELEASED', `this view of a record of "${segment}" was released`, {
+    segment, fix: 'copy what you need before releasing it',
+  });
+}
+
+// Manual mode: acknowledges (1), acknowledges up to (2) or rejects (3) `count` records of a sheet.
+function settle(sheet, index, how, count) {
+  const { reader } = sheet;
+  if (!reader.manual) {
+    throw invalid(`the consumer of "${reader.name}" acknowledges by itself`, 'open it with manual: true', reader.name);
+  }
+  if (reader.closed) throw closed(reader.name);
+  const status = native.consumerSettle(reader._handle, sheet.ledger, index, how, count);
+  if (status !== 0) throw fromStatus(status, reader.name);
+}
+
 class Message {
-  // slab: the Buffer that holds the payload, null where it is seen in place.
-  constructor(reader, ledger, index, slab) {
-    this._reader = reader;
-    this._ledger = ledger;
+  constructor(sheet, index) {
+    this._sheet = sheet;
     this._index = index;
-    this._slab = slab;
     this._data = undefined;
   }
 
   get data() {
-    if (this._data === undefined) {
-      const ledger = this._ledger;
-      const offset = ledger.words[ledger.size * kWords + this._index];
-      this._data = new FastBuffer(this._slab.buffer, offset, ledger.length(this._index));
-    }
+    if (this._data === undefined) this._data = this._seen().data(this._index);
     return this._data;
   }
 
   get length() {
-    return this._ledger.length(this._index);
+    return this._seen().length(this._index);
   }
 
   get sequence() {
-    return this._ledger.words64[this._index * kWords64 + kSequence64];
+    return this._seen().sequence(this._index);
   }
 
   get lost() {
-    return this._ledger.words64[this._index * kWords64 + kLost64];
+    return this._seen().lost(this._index);
   }
 
   get lane() {
-    return this._ledger.words[this._index * kWords + kLaneAndContent] & 0xffff;
+    return this._seen().laneAndContent(this._index) & 0xffff;
   }
 
   get content() {
-    return kContents[this._ledger.words[this._index * kWords + kLaneAndContent] >>> 16] || 'bytes';
+    return kContents[this._seen().laneAndContent(this._index) >>> 16] || 'bytes';
   }
 
   get deliveries() {
-    return this._ledger.words[this._index * kWords + kDeliveries] & 0xffff;
+    return this._seen().deliveries(this._index);
   }
 
   get redelivered() {
@@ -102,7 +78,7 @@ class Message {
       return utf8(this.data);
     } catch (error) {
       if (error instanceof AtollError) throw error;
-      throw badEncoding('the record is not UTF-8', this._reader.name);
+      throw badEncoding('the record is not UTF-8', this._sheet.reader.name);
     }
   }
 
@@ -111,13 +87,13 @@ class Message {
     try {
       return JSON.parse(text);
     } catch (error) {
-      throw badEncoding(`the record is not JSON: ${error.message}`, this._reader.name);
+      throw badEncoding(`the record is not JSON: ${error.message}`, this._sheet.reader.name);
     }
   }
 
   array() {
-    if (this.content !== 'array') throw badEncoding(`the record holds ${this.content}, not an array`, this._reader.name);
-    return decodeArray(this.data, this._reader.name);
+    if (this.content !== 'array') throw badEncoding(`the record holds ${this.content}, not an array`, this._sheet.reader.name);
+    return decodeArray(this.data, this._sheet.reader.name);
   }
 
   // A copy is the caller's: nothing to give back.
@@ -136,13 +112,14 @@ class Message {
   }
 
   _settle(how) {
-    const reader = this._reader;
-    if (!reader.manual) {
-      throw invalid(`the consumer of "${reader.name}" acknowledges by itself`, 'open it with manual: true', reader.name);
-    }
-    if (reader.closed) throw closed(reader.name);
-    const status = native.consumerSettle(reader._handle, this._ledger.buffer, this._index, how);
-    if (status !== 0) throw fromStatus(status, reader.name);
+    settle(this._seen(), this._index, how, 1);
+  }
+
+  // The sheet, unless this message is of a batch that was released.
+  _seen() {
+    const sheet = this._sheet;
+    if (sheet.columns === null) throw released(sheet.reader.name);
+    return sheet;
   }
 
   [inspect.custom](depth, options) {
@@ -157,27 +134,29 @@ class Message {
   }
 }
 
+// A promise that is resolved with a message asks it for `then`. It finds that here, sooner than by looking through
+// all of its prototypes: a twentieth of a receive().
+Object.defineProperty(Message.prototype, 'then', { value: undefined });
+
 // A message whose data is the record's own memory, until it is released.
 //
 // What must happen when it is forgotten is in its holder, which does not refer to it. The ArrayBuffer refers
 // to the message, so that the view lives as long as either is in use.
 class ViewMessage extends Message {
-  constructor(reader, ledger, index) {
-    super(reader, ledger, index, null);
-    this._holder = { reader, ledger, index, buffer: null };
+  constructor(sheet, index) {
+    super(sheet, index);
+    const { reader } = sheet;
+    this._holder = { reader, ledger: sheet.ledger, index, buffer: null };
     reader._live.add(this._holder);
     forgotten.register(this, this._holder, this._holder);
   }
 
   get data() {
-    if (!this._reader._live.has(this._holder)) {
-      throw new AtollError('VIEW_RELEASED', `this view of a record of "${this._reader.name}" was released`, {
-        segment: this._reader.name, fix: 'copy what you need before releasing it',
-      });
-    }
+    const { reader, ledger } = this._sheet;
+    if (!reader._live.has(this._holder)) throw released(reader.name);
     if (this._data === undefined) {
-      const buffer = native.consumerView(this._reader._handle, this._ledger.buffer, this._index);
-      if (typeof buffer === 'number') throw fromStatus(buffer, this._reader.name);
+      const buffer = native.consumerView(reader._handle, ledger, this._index);
+      if (typeof buffer === 'number') throw fromStatus(buffer, reader.name);
       buffer[kOwner] = this;
       this._holder.buffer = new WeakRef(buffer);
       this._data = Buffer.from(buffer);
@@ -209,7 +188,7 @@ function releaseView(holder) {
   if (!holder.reader._live.delete(holder)) return;
   forgotten.unregister(holder);
   detach(holder);
-  const status = native.consumerSettle(holder.reader._handle, holder.ledger.buffer, holder.index, 0);
+  const status = native.consumerSettle(holder.reader._handle, holder.ledger, holder.index, 0, 1);
   if (status !== 0) throw fromStatus(status, holder.reader.name);
 }
 
@@ -222,4 +201,4 @@ function detachAll(reader) {
   reader._live.clear();
 }
 
-module.exports = { Message, ViewMessage, Ledger, detachAll, kOwner };
+module.exports = { Message, ViewMessage, released, settle, detachAll, kOwner };

@@ -34,8 +34,8 @@ class Producer {
 
   send(data, options) {
     if (options === undefined && this._queue.empty) {
-      const number = this._put(data);
-      if (number === status.OK) return (++this._sends & 255) === 0 && turn.overdue() ? turn.next().then(() => true) : kStored;
+      const number = ArrayBuffer.isView(data) ? native.producerSendView(this._handle, data) : this._put(data);
+      if (number === undefined || number === status.OK) return (++this._sends & 255) === 0 && turn.overdue() ? turn.next().then(() => true) : kStored;
       if (number === status.DROPPED) return kDropped;
       if (number !== status.TIMED_OUT) return Promise.reject(this._error(number, data));
     }
@@ -44,6 +44,10 @@ class Producer {
 
   trySend(data) {
     if (!this._queue.empty) return false;
+    if (ArrayBuffer.isView(data)) {
+      const number = native.producerSendView(this._handle, data);
+      return number === undefined || this._sent(number, data) === true;
+    }
     return this._sent(this._put(data), data) === true;
   }
 

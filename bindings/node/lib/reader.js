@@ -5,20 +5,27 @@
 // acknowledged when it was handed out by receive(), or when the iteration moves past it; that is told to the
 // library for all at once, with the batch's last record or at the end of this turn of the event loop.
 
-const { markAsUntransferable } = require('node:worker_threads');
 const native = require('./native.js');
 const { AtollError, status, fromStatus, closed, invalid, run } = require('./errors.js');
 const { waiting, small } = require('./arguments.js');
 const { WaitQueue, PENDING, turn } = require('./loop.js');
-const { Message, ViewMessage, Ledger, detachAll } = require('./message.js');
+const { Desk, Sheet } = require('./desk.js');
+const { Message, ViewMessage, detachAll } = require('./message.js');
+const { Batch } = require('./batch.js');
 
 const kSlabSize = 128 * 1024;
-const kLedgerSize = 1024;
+const kBatchSlabSize = 256 * 1024;
+const kDeskSize = 1024;
+const kFew = 64;  // records of a fetch, and bytes: see _keepsPace
+const kLittle = 32768;
+const kPauseMs = 0.01;
+const kSome = 256;  // records: not worth a new desk
 const kBatch = 64;
 const kMostAtOnce = 65536;
 const kNeedsRoom = 1001;  // src/plain.hpp
 const kCopy = 1;  // src/consumer.cpp
 const kRelease = 2;
+const kRewind = 4;
 
 const kDone = Object.freeze({ done: true, value: undefined });
 
@@ -41,16 +48,17 @@ class Reader {
     this._keep = !manual && !zeroCopy && !observer;
     this._mode = zeroCopy ? 0 : this._keep ? kCopy : kCopy | kRelease;
 
-    this._ledger = null;
-    this._slab = null;
-    this._slabBuffer = null;
-    this._slabSize = 0;
-    // Of the ledger: [_released, _passed) is dealt with, [_passed, _next) handed out, [_next, _end) fetched.
+    this._desk = null;
+    this._sheet = null;
+    this._batchDesk = null;  // of receiveBatch; _desk while that was called last
+    // Of the desk: [_released, _passed) is dealt with, [_passed, _next) handed out, [_next, _end) fetched.
     this._released = 0;
     this._passed = 0;
     this._next = 0;
     this._end = 0;
     this._flushing = false;
+    this._found = 0;  // by the last fetch, unless there was more, or much
+    this._inARow = 0;
   }
 
   // ---- Public ------------------------------------------------------------------------------------
@@ -60,13 +68,23 @@ class Reader {
     return this._wait(options, 'receive', this._attempt);
   }
 
-  receiveMany(max = kLedgerSize, options = undefined) {
+  receiveMany(max = kDeskSize, options = undefined) {
     try {
       small(max, 'receiveMany: max', 1, kMostAtOnce);
     } catch (error) {
       return Promise.reject(error);
     }
     return this._wait(options, 'receiveMany', () => this._takeMany(max));
+  }
+
+  receiveBatch(max = kDeskSize, options = undefined) {
+    try {
+      small(max, 'receiveBatch: max', 1, kMostAtOnce);
+      if (this._zeroCopy) throw invalid('receiveBatch: the consumer gives records in place, one by one', 'open it without zeroCopy', this.name);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this._wait(options, 'receiveBatch', () => this._takeBatch(max));
   }
 
   tryReceive() {
@@ -139,13 +157,32 @@ class Reader {
       if (this.closed) throw closed(this.name);
       if (this._queue.empty) {
         if (turn.overdue()) return turn.next().then(() => this._queue.wait(attempt, limits, what));
+        if (options === undefined && this._keepsPace()) return this._queue.wait(attempt, limits, what, kPauseMs);
         const result = attempt();
         if (result !== PENDING) return Promise.resolve(result);
+        this._inARow = 0;
       }
     } catch (error) {
       return Promise.reject(error);
     }
     return this._queue.wait(attempt, limits, what);
+  }
+
+  // Is this reader as fast as its producers? Then each look at the ring takes a cache line away from one who writes
+  // it, for a few records only, and slows both down. So after fetches in a row that found few at once it looks in
+  // the event loop's next turns, and goes on like that as long as more than a handful are there by then.
+  _keepsPace() {
+    const found = this._found;
+    if (this._inARow === 2) this._inARow = found >= 8 ? 2 : 0;
+    else this._inARow = found !== 0 && found < kFew ? this._inARow + 1 : 0;
+    this._found = 0;
+    return this._inARow === 2;
+  }
+
+  _noteFound(sheet, start, count, max) {
+    const last = start + count - 1;
+    const bytes = this._zeroCopy ? kLittle : sheet.columns[last] + sheet.length(last) - sheet.columns[start];
+    this._found = count < max && bytes < kLittle ? count : 0;
   }
 
   _receiveWhole(options, what) {
@@ -172,6 +209,44 @@ class Reader {
     return messages;
   }
 
+  // A batch has a desk that is used anew when all batches on it were released: memory that stays in the cache.
+  _takeBatch(max) {
+    if (this._next !== this._end) return this._rest(max);
+    const mode = kCopy | kRelease;
+    this._pass();
+    this._flush();
+    for (let slabSize = kBatchSlabSize; ;) {
+      let desk = this._batchDesk;
+      const anew = desk !== null && desk.unreleased === 0;
+      if (anew) desk.used = 0;
+      if (desk === null || desk.slabSize < slabSize || desk.size < max || desk.size - desk.used < Math.min(max, kSome) || !desk.whole) {
+        desk = this._batchDesk = this._newDesk(Math.max(kDeskSize, max), slabSize);
+      }
+      if (desk !== this._desk) this._setDesk(desk);
+      const count = native.consumerFetch(this._handle, max, anew ? mode | kRewind : mode, 0, 0);
+      if (count > 0) {
+        const start = desk.used;
+        const sheet = new Sheet(this, desk);
+        this._noteFound(sheet, start, count, max);
+        desk.used = this._released = this._passed = this._next = this._end = start + count;
+        return new Batch(sheet, desk, start, count);
+      }
+      if (count === -status.TIMED_OUT) return PENDING;
+      if (count !== -kNeedsRoom) throw fromStatus(-count, this.name);
+      if (!anew) this._batchDesk = null;  // what is unreleased fills it
+      slabSize = Math.max(kBatchSlabSize, native.consumerNeeds(this._handle));
+    }
+  }
+
+  // What receive() fetched ahead.
+  _rest(max) {
+    const start = this._next;
+    const count = Math.min(max, this._end - start);
+    this._next += count;
+    this._pass();
+    return new Batch(new Sheet(this, this._desk), null, start, count);
+  }
+
   // Hands out the next record and counts it as dealt with.
   _hand() {
     const message = this._make();
@@ -181,7 +256,7 @@ class Reader {
 
   _make() {
     const index = this._next++;
-    return this._zeroCopy ? new ViewMessage(this, this._ledger, index) : new Message(this, this._ledger, index, this._slab);
+    return this._zeroCopy ? new ViewMessage(this._sheet, index) : new Message(this._sheet, index);
   }
 
   // All that was handed out is dealt with.
@@ -226,45 +301,42 @@ class Reader {
   // What a fetch gave. False if it has to be done again, with the larger slab that is now there.
   _fetched(max, mode, count) {
     if (count > 0) {
-      this._next = this._ledger.used;
-      this._ledger.used = this._end = this._next + count;
+      this._noteFound(this._sheet, this._desk.used, count, max);
+      this._next = this._desk.used;
+      this._desk.used = this._end = this._next + count;
       if (this._keep && mode !== this._mode) this._released = this._passed = this._end;
       return true;
     }
     if (count !== -kNeedsRoom) throw fromStatus(-count, this.name);
-    this._setSlab(Math.max(kSlabSize, native.consumerNeeds(this._handle)));
+    this._setDesk(this._newDesk(this._desk.size, Math.max(kSlabSize, native.consumerNeeds(this._handle)), this._desk));
+    this._sheet = new Sheet(this, this._desk);
     return false;
   }
 
-  // A ledger with room for `max` records where that can be, and a slab that nobody took away.
+  // A desk with room for `max` records, or many, and a slab that nobody took away.
   _makeRoom(max) {
-    const ledger = this._ledger;
-    if (ledger === null || ledger.size - ledger.used < Math.min(max, ledger.size) || ledger.size < max) {
-      if (ledger === null || ledger.used !== 0 || ledger.size < max) {
-        this._pass();
-        this._flush();
-        this._ledger = new Ledger(Math.max(kLedgerSize, max));
-        this._released = this._passed = this._next = this._end = 0;
-        native.consumerSetLedger(this._handle, this._ledger.buffer);
-      }
-    }
-    if (!this._zeroCopy && (this._slab === null || this._slabBuffer.byteLength !== this._slabSize)) this._setSlab(kSlabSize);
+    const desk = this._desk;
+    if (desk !== null && desk !== this._batchDesk && desk.size >= max && desk.size - desk.used >= Math.min(max, kSome) && desk.whole) return;
+    this._pass();
+    this._flush();
+    this._setDesk(this._newDesk(Math.max(kDeskSize, max), this._zeroCopy ? null : kSlabSize));
+    this._sheet = new Sheet(this, this._desk);
+    this._released = this._passed = this._next = this._end = 0;
   }
 
-  _setSlab(size) {
-    let slab;
+  _newDesk(size, slabSize, other = null) {
     try {
-      slab = Buffer.allocUnsafeSlow(size);
+      return new Desk(size, slabSize, other);
     } catch (cause) {
-      throw new AtollError('TOO_LARGE', `a record of ${size} bytes is more than a Buffer holds`, {
-        segment: this.name, detail: size, fix: 'send it in parts', cause,
+      throw new AtollError('TOO_LARGE', `a record of ${slabSize} bytes is more than a Buffer holds`, {
+        segment: this.name, detail: slabSize, fix: 'send it in parts', cause,
       });
     }
-    markAsUntransferable(slab.buffer);  // it holds other records too
-    this._slab = slab;
-    this._slabBuffer = slab.buffer;
-    this._slabSize = size;
-    native.consumerSetSlab(this._handle, slab.buffer);
+  }
+
+  _setDesk(desk) {
+    this._desk = desk;
+    native.consumerSetDesk(this._handle, desk.ledger, desk.columns, desk.slab, desk.used);
   }
 }
 

@@ -6,6 +6,7 @@
 #include "client.hpp"
 #include "consumer.hpp"
 #include "environment.hpp"
+#include "plain.hpp"
 #include "producer.hpp"
 #include "values.hpp"
 
@@ -28,11 +29,14 @@ Napi::Value let_go(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// notify(handle) -> status: from now on the library wakes this handle
-Napi::Value notify(const Napi::CallbackInfo& info) {
-  auto& handle = handle_of<Handle>(info.Env(), info[0]);
-  return Napi::Number::New(info.Env(), handle.set_notify(&Environment::wake, handle.wake_context(),
-                                                         Environment::of(info.Env()).fresh_error()));
+// notify(handle, on) -> status: whether from now on the library wakes this handle
+napi_value notify(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  auto& handle = handle_of<Handle>(env, arguments[0]);
+  bool on = false;
+  napi_get_value_bool(env, arguments[1], &on);
+  return to_js(env, static_cast<std::int32_t>(handle.set_notify(on ? &Environment::wake : nullptr, handle.wake_context(),
+                                                                Environment::of(env).fresh_error())));
 }
 
 // lastError() -> {code, message, segment, fix, detail} of the synchronous call that just failed
@@ -57,7 +61,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("setListener", Napi::Function::New(env, set_listener));
   exports.Set("hold", Napi::Function::New(env, hold));
   exports.Set("letGo", Napi::Function::New(env, let_go));
-  exports.Set("notify", Napi::Function::New(env, notify));
+  export_plain(env, exports, "notify", notify);
   exports.Set("lastError", Napi::Function::New(env, last_error));
   exports.Set("detach", Napi::Function::New(env, detach));
   exports.Set("parseJson", Napi::Function::New(env, parse_json_text));

@@ -70,8 +70,18 @@ void Environment::call_listener(napi_env env, napi_value, void* context, void* d
   if (env == nullptr || environment->ended_ || environment->listener_.IsEmpty()) return;
   const auto id = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(data));
   if (environment->handles_.count(id) == 0) return;
-  Napi::HandleScope scope(env);
-  environment->listener_.Value().Call({Napi::Number::New(env, id)});
+  // Plain calls, whose failure is no C++ exception: an environment that is being taken down refuses them. What the
+  // listener throws stays pending, and is then Node's to report.
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  napi_value listener = nullptr;
+  napi_value receiver = nullptr;
+  napi_value number = nullptr;
+  if (napi_get_reference_value(env, environment->listener_, &listener) == napi_ok && listener != nullptr &&
+      napi_get_undefined(env, &receiver) == napi_ok && napi_create_uint32(env, id, &number) == napi_ok) {
+    napi_call_function(env, receiver, listener, 1, &number, nullptr);
+  }
+  napi_close_handle_scope(env, scope);
 }
 
 void Environment::hold() { napi_ref_threadsafe_function(env_, wake_function_); }

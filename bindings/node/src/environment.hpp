@@ -32,6 +32,7 @@ class Handle {
   Handle& operator=(const Handle&) = delete;
 
   std::uint32_t id() const { return id_; }
+  Environment& environment() const { return environment_; }
   // Takes the C handle out and returns what closes it; that may run on any thread. Empty if closed already.
   virtual std::function<void()> take() = 0;
   // Starts the library's notifications for this handle.

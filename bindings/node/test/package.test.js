@@ -6,7 +6,7 @@ const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 
 const packageDirectory = path.join(__dirname, '..');
-const names = ['AtollError', 'Bytes', 'Client', 'Consumer', 'Message', 'Observer', 'Producer', 'connect', 'version'];
+const names = ['AtollError', 'Batch', 'Bytes', 'Client', 'Consumer', 'Message', 'Observer', 'Producer', 'connect', 'version'];
 
 test('import and require give the same objects', async () => {
   const required = require('atoll-ipc');

@@ -20,6 +20,57 @@ test('a receive that waits is resolved by the next record, and timers run meanwh
   assert.strictEqual((await receiving).text(), 'at last');
 });
 
+test('a wait that lasts sleeps: it does not keep the event loop busy', async () => {
+  const { producer, consumer } = await stream();
+  for (let i = 0; i < 50; i++) {  // so that looking again has paid off
+    const receiving = consumer.receive();
+    await producer.send('x');
+    await receiving;
+  }
+  const receiving = consumer.receive();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const before = performance.eventLoopUtilization();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const { utilization } = performance.eventLoopUtilization(before);
+  assert.ok(utilization < 0.5, `the loop was busy for ${utilization} of the time`);
+  await producer.send('awake');
+  assert.strictEqual((await receiving).text(), 'awake');
+});
+
+test('a reader that is as fast as its producer misses nothing, whichever way it receives', async () => {
+  const { segment, producer, consumer: idle } = await stream({}, { group: 'idle', ephemeral: true });
+  await idle.close();
+  const ways = {
+    receiveBatch: async (reader) => {
+      const batch = await reader.receiveBatch();
+      const numbers = Array.from(batch.offsets, (at) => batch.data.readUInt32LE(at));
+      batch.release();
+      return numbers;
+    },
+    receiveMany: async (reader) => (await reader.receiveMany()).map(({ data }) => data.readUInt32LE(0)),
+    receive: async (reader) => [(await reader.receive()).data.readUInt32LE(0)],
+  };
+  const count = 20000;
+  const readers = await Promise.all(Object.keys(ways).map(async (way) => keep(await context.client.openConsumer(segment, { group: way }))));
+  const reading = Object.values(ways).map(async (way, i) => {
+    for (let next = 0; next < count;) {
+      for (const number of await way(readers[i])) assert.strictEqual(number, next++);
+    }
+  });
+  const run = child(`
+    const producer = await client.openProducer('${segment}');
+    const record = Buffer.alloc(16);
+    for (let i = 0; i < ${count}; i++) {
+      record.writeUInt32LE(i);
+      await producer.send(record);
+    }
+    console.log('sent');`);
+  await Promise.all(reading);
+  assert.strictEqual(await run.line(), 'sent');
+  assert.deepStrictEqual(await run.done(), { code: 0, signal: null });
+  await producer.close();
+});
+
 test('several receives that wait are served in order', async () => {
   const { producer, consumer } = await stream();
   const receiving = [consumer.receive(), consumer.receiveMany(1), consumer.receive()];

@@ -10,10 +10,12 @@ const { withBroker, stream, keep, child } = require('./support.js');
 const context = withBroker();
 
 function worker(source) {
-  return new Worker(`
+  const thread = new Worker(`
     const { parentPort } = require('node:worker_threads');
     const atoll = require(${JSON.stringify(path.join(__dirname, '..'))});
     (async () => { const client = await atoll.connect(); ${source} })();`, { eval: true });
+  thread.ended = once(thread, 'exit');  // from the start on: it may end before it is waited for
+  return thread;
 }
 
 test('a worker receives what the main thread sends, and the other way', async () => {
@@ -29,7 +31,7 @@ test('a worker receives what the main thread sends, and the other way', async ()
   const seen = [];
   for (let i = 0; i < 3; i++) seen.push((await answers.receive()).text());
   assert.deepStrictEqual(seen, ['A', 'B', 'C']);
-  assert.deepStrictEqual(await once(thread, 'exit'), [0]);
+  assert.deepStrictEqual(await thread.ended, [0]);
 });
 
 test('four workers share a group, each record goes to one', async () => {
@@ -46,7 +48,7 @@ test('four workers share a group, each record goes to one', async () => {
   await producer.finish();
   const seen = (await Promise.all(results)).flatMap(([list]) => list);
   assert.deepStrictEqual(seen.sort((a, b) => a - b), Array.from({ length: 2000 }, (_, i) => i));
-  await Promise.all(threads.map((thread) => thread.exitCode === undefined && once(thread, 'exit')));
+  await Promise.all(threads.map((thread) => thread.ended));
 });
 
 test('receiveSync in a worker blocks that thread alone', async () => {
@@ -59,7 +61,7 @@ test('receiveSync in a worker blocks that thread alone', async () => {
   const answer = once(thread, 'message');
   await producer.send('wake');
   assert.deepStrictEqual(await answer, ['wake']);
-  await once(thread, 'exit');
+  await thread.ended;
 });
 
 test('a worker that is terminated while it waits gives back what it held', async () => {

@@ -31,6 +31,13 @@ for await (const message of consumer) {
   if (a.data instanceof BigInt64Array) console.log(a.data[0], sequence, wrong);
   m.acknowledgeUpTo();
 }
+const batch = await consumer.receiveBatch(100, { timeoutMs: 1 });
+let sum: number = batch.data.readUInt8(batch.offsets[batch.length - 1]) + batch.lengths[0];
+for (const message of batch) sum += message.length;
+batch.at(-1).acknowledge();
+batch.release();
+// @ts-expect-error: a batch's length is its own
+batch.length = 3;
 const many: Message[] = await consumer.receiveMany(100, { timeoutMs: 1 });
 const maybe: Message | null = consumer.tryReceive();
 // @ts-expect-error: handles are opened, not made
@@ -51,4 +58,4 @@ try {
     if (code === 'NO_SUCH_CODE') console.log(error.fix, error.segment, error.detail);
   }
 }
-console.log(made, stored, count, many, maybe, data, v);
+console.log(made, stored, count, sum, many, maybe, data, v);
