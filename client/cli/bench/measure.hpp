@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "broker.hpp"
+#include "../broker.hpp"
 #include "other_half.hpp"
 #include "streams.hpp"
 

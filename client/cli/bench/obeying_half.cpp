@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "broker.hpp"
+#include "../broker.hpp"
 #include "cpus.hpp"
 #include "orders.hpp"
 

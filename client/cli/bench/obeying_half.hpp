@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "command.hpp"
-#include "output.hpp"
+#include "../command.hpp"
+#include "../output.hpp"
 #include "streams.hpp"
 
 namespace atoll_ipc::cli::bench {

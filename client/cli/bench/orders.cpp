@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "terminal.hpp"
+#include "../terminal.hpp"
 
 namespace atoll_ipc::cli::bench {
 

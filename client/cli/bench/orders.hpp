@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "output.hpp"
+#include "../output.hpp"
 
 namespace atoll_ipc::cli::bench {
 

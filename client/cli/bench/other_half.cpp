@@ -12,9 +12,9 @@
 #include <cstring>
 #include <utility>
 
+#include "../terminal.hpp"
 #include "obeying_half.hpp"
 #include "orders.hpp"
-#include "terminal.hpp"
 
 namespace atoll_ipc::cli::bench {
 

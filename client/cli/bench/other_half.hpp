@@ -5,8 +5,8 @@
 
 #include <sys/types.h>
 
-#include "command.hpp"
-#include "output.hpp"
+#include "../command.hpp"
+#include "../output.hpp"
 
 namespace atoll_ipc::cli::bench {
 

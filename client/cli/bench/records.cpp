@@ -3,7 +3,7 @@
 #include <array>
 #include <cstring>
 
-#include "text.hpp"
+#include "../text.hpp"
 
 namespace atoll_ipc::cli::bench {
 namespace {

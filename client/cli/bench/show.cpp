@@ -3,9 +3,9 @@
 #include <cmath>
 #include <cstdio>
 
-#include "output.hpp"
-#include "table.hpp"
-#include "text.hpp"
+#include "../output.hpp"
+#include "../table.hpp"
+#include "../text.hpp"
 
 namespace atoll_ipc::cli::bench {
 namespace {
