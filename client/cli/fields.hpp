@@ -19,8 +19,8 @@ namespace atoll_ipc::cli {
 }
 
 [[nodiscard]] inline std::uint64_t number_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
+  const auto value = object.find(key);
+  return value != object.end() && value->is_number_unsigned() ? value->get<std::uint64_t>() : 0;
 }
 
 [[nodiscard]] inline bool is_true(const Json& object, const char* key) { return object.value(key, Json()) == true; }
