@@ -47,17 +47,14 @@ struct Reply {
   if (manifest.empty()) return text;
   constexpr std::string_view place = "\"manifest\":\"";
   const std::size_t at = text.find(place) + place.size();
-  std::string out;
-  out.reserve(text.size() + manifest.size() + manifest.size() / 4);
-  out.append(text, 0, at);
+  std::string out = text.substr(0, at);
+  out.resize(at + 2 * manifest.size());
+  char* to = out.data() + at;
   for (const char c : manifest) {
-    if (c == '\n') {
-      out += "\\n";
-      continue;
-    }
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
+    if (c == '"' || c == '\\' || c == '\n') *to++ = '\\';
+    *to++ = c == '\n' ? 'n' : c;
   }
+  out.resize(static_cast<std::size_t>(to - out.data()));
   return out.append(text, at);
 }
 
