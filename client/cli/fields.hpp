@@ -11,15 +11,16 @@ namespace atoll_ipc::cli {
 
 // Strings as they are, numbers in digits, booleans as yes and no.
 [[nodiscard]] inline std::string text_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-  return value.is_null() ? "" : value.dump();
+  const auto value = object.find(key);
+  if (value == object.end() || value->is_null()) return "";
+  if (value->is_string()) return value->get<std::string>();
+  if (value->is_boolean()) return value->get<bool>() ? "yes" : "no";
+  return value->dump();
 }
 
 [[nodiscard]] inline std::uint64_t number_of(const Json& object, const char* key) {
-  const Json value = object.value(key, Json());
-  return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
+  const auto value = object.find(key);
+  return value != object.end() && value->is_number_unsigned() ? value->get<std::uint64_t>() : 0;
 }
 
 [[nodiscard]] inline bool is_true(const Json& object, const char* key) { return object.value(key, Json()) == true; }

@@ -17,6 +17,8 @@ struct LsOptions {
   bool bytes = false;
 };
 
+bool by_name(const Json& a, const Json& b) { return text_of(a, "name") < text_of(b, "name"); }
+
 // The interface's type Segment, for each segment. Without a broker: from the manifests that are there.
 Result<std::vector<Json>> segments(const Context& context, const std::string& prefix) {
   const TimeLimit limit(context);
@@ -26,8 +28,9 @@ Result<std::vector<Json>> segments(const Context& context, const std::string& pr
   if (*client) {
     auto reply = call(**client, "List", prefix.empty() ? Json::object() : Json{{"prefix", prefix}});
     if (!reply) return tl::unexpected(reply.error());
-    for (const Json& segment : array_of(*reply, "segments")) found.push_back(segment);
-    std::sort(found.begin(), found.end(), [](const Json& a, const Json& b) { return text_of(a, "name") < text_of(b, "name"); });
+    if (const auto list = reply->find("segments"); list != reply->end() && list->is_array())
+      for (Json& segment : *list) found.push_back(std::move(segment));
+    if (!std::is_sorted(found.begin(), found.end(), by_name)) std::sort(found.begin(), found.end(), by_name);
     return found;
   }
   for (const StoredSegment& segment : stored_segments(socket_path(context.socket)))

@@ -301,9 +301,7 @@ Result<Bytes> Client::open_bytes(std::string_view name, MapMode mode, Deadline w
 Result<std::string> Client::call(std::string_view method, std::string_view parameters_json) {
   json parameters = json::parse(parameters_json, nullptr, false);
   if (!parameters.is_object()) return fail(Errc::invalid_argument, "the parameters of " + std::string(method) + " are not a JSON object");
-  auto reply = session_->call(method, std::move(parameters));
-  if (!reply) return tl::unexpected(reply.error());
-  return reply->parameters.dump(-1, ' ', false, json::error_handler_t::replace);
+  return session_->call_for_text(method, std::move(parameters));
 }
 
 }  // namespace atoll_ipc

@@ -9,6 +9,7 @@
 
 #include "atoll/protocol/header_check.hpp"
 #include "bell_ringer.hpp"
+#include "manifest_text.hpp"
 
 namespace atoll_ipc {
 namespace {
@@ -66,8 +67,9 @@ Result<AttachedFile> adopt(const protocol::Manifest& manifest, const json& descr
   if (size < needed) return fail(Errc::bad_header, "a file of '" + manifest.name + "' is too small for its role", manifest.name);
 
   const Access access = *role == Role::lane && !writable ? modes.lane : *role == Role::data ? modes.data : writable ? Access::write : Access::read;
-  auto mapping = Mapping::map(std::move(fd), size, access, manifest.backing == protocol::Backing::memfd || *role == Role::data,
-                              *role == Role::lane && access != Access::private_copy && size <= (64u << 20), manifest.name);
+  // The producer's pages are made now rather than while it sends. A reader finds them there, sixteen at a fault.
+  const bool prefault = *role == Role::lane && access == Access::write && size <= (64u << 20);
+  auto mapping = Mapping::map(std::move(fd), size, access, manifest.backing == protocol::Backing::memfd || *role == Role::data, prefault, manifest.name);
   if (!mapping) return tl::unexpected(mapping.error());
   file.mapping = std::move(*mapping);
   return file;
@@ -132,7 +134,7 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachReq
         session->detach(attached.attachment);
         return tl::unexpected(std::move(error));
       };
-      if (auto failure = protocol::parse_manifest(in.at("manifest").get<std::string>(), attached.manifest)) {
+      if (auto failure = protocol::parse_manifest(without_layout(in.at("manifest").get_ref<const std::string&>()), attached.manifest)) {
         if (failure->segment.empty()) failure->segment = request.name;
         return give_back(failed(std::move(*failure)).value());
       }

@@ -13,6 +13,7 @@
 #include "atoll/protocol/failure.hpp"
 #include "atoll/protocol/names.hpp"
 #include "bell_ringer.hpp"
+#include "manifest_text.hpp"
 #include "notifier.hpp"
 
 namespace atoll_ipc {
@@ -195,7 +196,7 @@ Result<void> Session::hello_locked() {
 }
 
 Result<Reply> Session::exchange_locked(int socket, std::string_view method, const json& parameters, std::span<const int> fds,
-                                       std::int64_t timeout_ns, bool interruptible) {
+                                       std::int64_t timeout_ns, bool interruptible, bool for_text) {
   std::string text = json{{"method", std::string(kErrorPrefix) + std::string(method)}, {"parameters", parameters}}.dump(-1, ' ', false, json::error_handler_t::replace);
   text.push_back('\0');
   const std::int64_t end = timeout_ns < 0 ? -1 : monotonic_ns() + timeout_ns;
@@ -220,9 +221,11 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
   };
 
   for (std::size_t sent = 0; sent < text.size();) {
-    if (auto writable = ready(POLLOUT); !writable) return tl::unexpected(writable.error());
     const ssize_t n = protocol::send_some(socket, std::string_view(text).substr(sent), sent == 0 ? fds : std::span<const int>(), MSG_DONTWAIT);
-    if (n < 0 && errno == EAGAIN) continue;
+    if (n < 0 && errno == EAGAIN) {
+      if (auto writable = ready(POLLOUT); !writable) return tl::unexpected(writable.error());
+      continue;
+    }
     if (n < 0) return lost(std::strerror(errno));
     sent += static_cast<std::size_t>(n);
   }
@@ -241,14 +244,28 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
     if (received.size() > protocol::kMaxReply) return fail(Errc::protocol_error, "the broker's reply is too long");
   }
   received.pop_back();
+  constexpr std::string_view result = "{\"parameters\":";
+  if (for_text && received.starts_with(result) && received.back() == '}') {
+    reply.text = received.substr(result.size(), received.size() - result.size() - 1);
+    return reply;
+  }
+  std::string manifest = take_manifest(received);
   json message = json::parse(received, nullptr, false);
   if (!message.is_object()) return fail(Errc::protocol_error, "the broker's reply is not JSON");
   if (message.contains("error")) return tl::unexpected(error_of(message));
   reply.parameters = message.contains("parameters") ? std::move(message["parameters"]) : json::object();
+  if (!manifest.empty()) reply.parameters["manifest"] = std::move(manifest);
+  if (for_text) reply.text = reply.parameters.dump(-1, ' ', false, json::error_handler_t::replace);
   return reply;
 }
 
-Result<Reply> Session::call(std::string_view method, json parameters) {
+Result<std::string> Session::call_for_text(std::string_view method, json parameters) {
+  auto reply = call(method, std::move(parameters), true);
+  if (!reply) return tl::unexpected(reply.error());
+  return std::move(reply->text);
+}
+
+Result<Reply> Session::call(std::string_view method, json parameters, bool for_text) {
   if (!same_process(process_page(), identity_)) return fail(Errc::forked);
   const std::lock_guard lock(mutex_);
   const std::int64_t timeout = nanoseconds(options_.timeout);
@@ -256,12 +273,12 @@ Result<Reply> Session::call(std::string_view method, json parameters) {
   for (int attempt = 0;; ++attempt) {
     if (!socket_)
       if (auto connected = connect_locked(timeout); !connected) return tl::unexpected(connected.error());
-    auto reply = exchange_locked(socket_.get(), method, parameters, {}, timeout, false);
+    auto reply = exchange_locked(socket_.get(), method, parameters, {}, timeout, false, for_text);
     if (reply) return reply;
     const Errc code = reply.error().code();
     if (code == Errc::timed_out || code == Errc::no_descriptors || code == Errc::protocol_error) socket_.reset();
     // The broker that was asked first died after doing it.
-    if (attempt > 0 && method == "Remove" && (code == Errc::unknown_segment || code == Errc::unknown_group)) return Reply{json::object(), {}};
+    if (attempt > 0 && method == "Remove" && (code == Errc::unknown_segment || code == Errc::unknown_group)) return Reply{json::object(), "{}", {}};
     const bool again = connection_lost(reply.error()) || code == Errc::shutting_down;
     if (!again) return reply;
     socket_.reset();

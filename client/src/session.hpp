@@ -43,6 +43,7 @@ struct Attachment {
 
 struct Reply {
   nlohmann::json parameters;
+  std::string text;  // of the parameters, instead of them, if so asked
   std::vector<protocol::UniqueFd> fds;
 };
 
@@ -54,7 +55,9 @@ class Session : public std::enable_shared_from_this<Session> {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  Result<Reply> call(std::string_view method, nlohmann::json parameters);
+  Result<Reply> call(std::string_view method, nlohmann::json parameters) { return call(method, std::move(parameters), false); }
+  // For who passes the reply on: its parameters as JSON text, not parsed here.
+  Result<std::string> call_for_text(std::string_view method, nlohmann::json parameters);
   // A call that may take as long as `clock` allows: on a connection of its own, so that it holds up
   // nobody. Used to wait for a segment to appear; the attachment is then made by call().
   Result<void> wait_for_segment(const std::string& name, std::int64_t timeout_ns, bool interruptible);
@@ -81,10 +84,11 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   Session(ConnectOptions options, BrokerAddress address);
 
+  Result<Reply> call(std::string_view method, nlohmann::json parameters, bool for_text);
   Result<void> connect_locked(std::int64_t timeout_ns);
   Result<void> hello_locked();
   Result<Reply> exchange_locked(int socket, std::string_view method, const nlohmann::json& parameters, std::span<const int> fds,
-                                std::int64_t timeout_ns, bool interruptible);
+                                std::int64_t timeout_ns, bool interruptible, bool for_text = false);
   Result<protocol::UniqueFd> reach_locked(std::int64_t timeout_ns);
 
   const ConnectOptions options_;

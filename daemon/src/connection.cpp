@@ -131,10 +131,12 @@ void Connection::protocol_error(const std::string& what, const std::string& fix)
   close_when_sent(what);
 }
 
-void Connection::send(const nlohmann::json& message, std::vector<UniqueFd> fds) {
+void Connection::send(const nlohmann::json& message) { send(text_of(message), {}); }
+
+void Connection::send(std::string text, std::vector<UniqueFd> fds) {
   if (ended_) return;
   Message out;
-  out.text = message.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  out.text = std::move(text);
   out.text.push_back('\0');
   if (!fds.empty()) {
     int unread = 0;

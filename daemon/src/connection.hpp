@@ -35,7 +35,8 @@ class Connection {
 
   Result<void> start();
   // Queues a message; descriptors go with its first byte.
-  void send(const nlohmann::json& message, std::vector<UniqueFd> fds = {});
+  void send(const nlohmann::json& message);
+  void send(std::string text, std::vector<UniqueFd> fds);
   // The frame being handled is answered later; release() goes on with what has arrived meanwhile.
   void hold() noexcept { held_ = true; }
   void release();

@@ -110,7 +110,7 @@ void Methods::answer(Connection& connection, Result<Reply> reply, bool oneway) {
     return;
   }
   if (reply->deferred || oneway) return;
-  connection.send(result_reply(std::move(reply->parameters)), std::move(reply->fds));
+  connection.send(text_of(*reply), std::move(reply->fds));
 }
 
 Result<SegmentPtr> Methods::existing(const std::string& name) {

@@ -266,7 +266,7 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
   ATOLL_KILL_POINT("broker.attach.after");
   reply.parameters["attachment"] = held.id;
   reply.parameters["created"] = created;
-  reply.parameters["manifest"] = segment->manifest_text;
+  reply.manifest = segment->manifest_text;
   if (held.lane) {
     reply.parameters["lane"] = *held.lane;
     reply.parameters["producer_id"] = held.producer_id;

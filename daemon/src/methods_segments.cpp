@@ -161,20 +161,6 @@ std::uint64_t bytes_needed(const protocol::Manifest& draft) {
   return protocol::kPageSize + staging_offset(draft) + protocol::round_up(draft.put_size, protocol::kPageSize);
 }
 
-std::uint64_t resident_bytes(Broker& broker, const Segment& segment) {
-  if (segment.manifest.backing == Backing::shm) return allocated_bytes_at(broker.runtime.shm.get(), segment.directory_name());
-  std::uint64_t sum = 0;
-  struct stat status {};
-  if (segment.manifest.backing == Backing::memfd) {
-    for (const auto& [key, fd] : segment.memfds)
-      if (::fstat(fd.get(), &status) == 0) sum += static_cast<std::uint64_t>(status.st_blocks) * 512;
-  } else if (segment.directory) {
-    for (const std::string& name : list_directory(segment.directory.get()))
-      if (::fstatat(segment.directory.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) sum += static_cast<std::uint64_t>(status.st_blocks) * 512;
-  }
-  return sum;
-}
-
 std::string state_of_segment(const Segment& segment) {
   if (segment.broken) return protocol::error_text(segment.broken->code).name;
   if (segment.removed) return "removed";
@@ -211,11 +197,13 @@ json describe_segment(Broker& broker, const Segment& segment) {
   }
   const protocol::Manifest& m = segment.manifest;
   const std::uint64_t now = real_ns();
+  // Of one whose manifest cannot be read only the directory is known.
+  const bool unread = segment.broken && m.backing == Backing::shm;
   return {{"name", m.name},
           {"kind", protocol::kind_name(m.kind)},
           {"backing", protocol::backing_name(m.backing)},
           {"size", segment.bytes()},
-          {"resident", resident_bytes(broker, segment)},
+          {"resident", unread ? allocated_bytes_at(broker.runtime.shm.get(), segment.directory_name()) : resident_bytes(segment)},
           {"owner", user_name(m.uid)},
           {"uid", m.uid},
           {"producers", producers},

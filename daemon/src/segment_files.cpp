@@ -29,6 +29,20 @@ Result<void> write_all(int fd, std::span<const std::byte> content, const std::st
   return {};
 }
 
+const protocol::ManifestFile& main_file(const Segment& segment) {
+  return *segment.file(segment.stream() ? protocol::Role::header : protocol::Role::data);
+}
+
+Result<void> map_control(Segment& segment, int main, int bell) {
+  auto main_mapping = Mapping::map(main, protocol::kPageSize, true, describe(segment, main_file(segment)));
+  if (!main_mapping) return fail(main_mapping.error());
+  auto bell_mapping = Mapping::map(bell, protocol::kPageSize, true, describe(segment, *segment.file(protocol::Role::bell)));
+  if (!bell_mapping) return fail(bell_mapping.error());
+  segment.header = std::move(*main_mapping);
+  segment.bell = std::move(*bell_mapping);
+  return {};
+}
+
 }  // namespace
 
 protocol::HeaderPage make_header_page(const protocol::Manifest& manifest, const protocol::ManifestFile& file) {
@@ -126,6 +140,18 @@ Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::Manif
   return fd;
 }
 
+std::uint64_t resident_bytes(const Segment& segment) {
+  std::uint64_t sum = 0;
+  struct stat status {};
+  for (const auto& [key, fd] : segment.memfds)
+    if (::fstat(fd.get(), &status) == 0) sum += static_cast<std::uint64_t>(status.st_blocks) * 512;
+  if (!segment.directory) return sum;
+  for (const protocol::ManifestFile& file : segment.manifest.files)
+    if (::fstatat(segment.directory.get(), file_name(file).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0)
+      sum += static_cast<std::uint64_t>(status.st_blocks) * 512;
+  return sum;
+}
+
 Result<std::shared_ptr<Mapping>> map_segment_file(Segment& segment, const protocol::ManifestFile& file) {
   if (file.role == protocol::Role::lane) {
     const auto at = segment.lanes.find(file.index);
@@ -139,19 +165,11 @@ Result<std::shared_ptr<Mapping>> map_segment_file(Segment& segment, const protoc
 }
 
 Result<void> map_control_files(Segment& segment) {
-  const auto* bell = segment.file(protocol::Role::bell);
-  const auto* main = segment.file(segment.stream() ? protocol::Role::header : protocol::Role::data);
-  auto main_fd = open_segment_file(segment, *main, true);
+  auto main_fd = open_segment_file(segment, main_file(segment), true);
   if (!main_fd) return fail(main_fd.error());
-  auto bell_fd = open_segment_file(segment, *bell, true);
+  auto bell_fd = open_segment_file(segment, *segment.file(protocol::Role::bell), true);
   if (!bell_fd) return fail(bell_fd.error());
-  auto main_mapping = Mapping::map(main_fd->get(), protocol::kPageSize, true, describe(segment, *main));
-  if (!main_mapping) return fail(main_mapping.error());
-  auto bell_mapping = Mapping::map(bell_fd->get(), protocol::kPageSize, true, describe(segment, *bell));
-  if (!bell_mapping) return fail(bell_mapping.error());
-  segment.header = std::move(*main_mapping);
-  segment.bell = std::move(*bell_mapping);
-  return {};
+  return map_control(segment, main_fd->get(), bell_fd->get());
 }
 
 Result<void> create_control_files(Segment& segment) {
@@ -160,9 +178,11 @@ Result<void> create_control_files(Segment& segment) {
   bell.role = protocol::Role::bell;
   bell.size = protocol::kPageSize;
   const protocol::HeaderPage bell_page = make_header_page(manifest, bell);
-  if (auto made = create_segment_file(segment, bell, std::as_bytes(std::span(&bell_page, 1))); !made) return fail(made.error());
+  auto bell_fd = create_segment_file(segment, bell, std::as_bytes(std::span(&bell_page, 1)));
+  if (!bell_fd) return fail(bell_fd.error());
 
   protocol::ManifestFile main;
+  Result<UniqueFd> main_fd = UniqueFd();
   if (segment.stream()) {
     main.role = protocol::Role::header;
     main.size = protocol::kPageSize;
@@ -172,7 +192,7 @@ Result<void> create_control_files(Segment& segment) {
     content->state.raw = static_cast<std::uint32_t>(protocol::SegmentState::live);
     content->changes.raw = 1;
     content->when_full.raw = static_cast<std::uint32_t>(manifest.when_full);
-    if (auto made = create_segment_file(segment, main, std::as_bytes(std::span(content.get(), 1))); !made) return fail(made.error());
+    main_fd = create_segment_file(segment, main, std::as_bytes(std::span(content.get(), 1)));
   } else {
     main.role = protocol::Role::data;
     main.size = staging_offset(manifest) + protocol::round_up(manifest.put_size, protocol::kPageSize);
@@ -183,11 +203,12 @@ Result<void> create_control_files(Segment& segment) {
     content->changes.raw = 1;
     content->put_size = manifest.put_size;
     content->staging_offset = staging_offset(manifest);
-    if (auto made = create_segment_file(segment, main, std::as_bytes(std::span(content.get(), 1))); !made) return fail(made.error());
+    main_fd = create_segment_file(segment, main, std::as_bytes(std::span(content.get(), 1)));
   }
+  if (!main_fd) return fail(main_fd.error());
   manifest.files.push_back(std::move(main));
   manifest.files.push_back(std::move(bell));
-  return map_control_files(segment);
+  return map_control(segment, main_fd->get(), bell_fd->get());
 }
 
 }  // namespace atoll_ipc::daemon

@@ -26,13 +26,16 @@ void remove_segment_file(Segment& segment, const protocol::ManifestFile& file) n
 // Opened anew, with its own mode, and checked (truncated_file, bad_header, wrong_version, ...).
 Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::ManifestFile& file, bool writable);
 
+// What its files take in memory or on disk.
+std::uint64_t resident_bytes(const Segment& segment);
+
 // The whole file, read-write. A memfd lane's lasting mapping is shared.
 Result<std::shared_ptr<Mapping>> map_segment_file(Segment& segment, const protocol::ManifestFile& file);
 
-// Maps header and bell. After creation and adoption.
+// Maps header and bell. After adoption.
 Result<void> map_control_files(Segment& segment);
 
-// Makes header and bell, or data and bell, of a new segment. The manifest's files are filled in.
+// Makes and maps header and bell, or data and bell, of a new segment. The manifest's files are filled in.
 Result<void> create_control_files(Segment& segment);
 
 // Content of a put starts here.

@@ -85,10 +85,19 @@ def test_a_size_without_room_is_named_and_the_others_are_measured(shell):
         stop_broker(broker)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small /dev/shm")
+def small_dev_shm(size: str) -> list[str]:
+    """What a command is started with to see a /dev/shm of that size: a mount of its own, which needs root here or in a
+    user namespace."""
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = f'mount --make-rprivate / && mount -t tmpfs -o mode=1777,size={size} tmpfs /dev/shm && exec "$@"'
+    prefix = [*own, "bash", "-c", script, "bash"]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, timeout=60)
+    assert tried.returncode == 0, f"no /dev/shm of its own: {tried.stderr.strip()}; fix: run as root, or allow user namespaces"
+    return prefix
+
+
 def test_a_small_dev_shm_is_named_too(shell):
-    script = 'mount --make-rprivate / && mount -t tmpfs -o size=6m tmpfs /dev/shm && exec "$@"'
-    broker = start_broker(shell.runtime.socket, prefix=["unshare", "--mount", "bash", "-c", script, "bash"])
+    broker = start_broker(shell.runtime.socket, prefix=small_dev_shm("6m"))
     try:
         told = json.loads(shell("atoll bench --seconds 0.5 --size 64 --size 1MiB --json", check=True).out)
         assert [size["size"] for size in told["sizes"]] == [64]
