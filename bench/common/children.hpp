@@ -83,8 +83,14 @@ class Children {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    timespec time{static_cast<time_t>(seconds), static_cast<long>(1e9 * (seconds - static_cast<double>(static_cast<time_t>(seconds))))};
-    if (sigtimedwait(&set, nullptr, &time) == SIGCHLD) fail("a child process ended early");
+    const std::uint64_t end = monotonic_ns() + static_cast<std::uint64_t>(1e9 * seconds);
+    for (std::uint64_t now = monotonic_ns(); now < end; now = monotonic_ns()) {
+      const timespec left{static_cast<time_t>((end - now) / 1'000'000'000), static_cast<long>((end - now) % 1'000'000'000)};
+      // The signal may also be that of the helper that started a broker: connect() has waited for it.
+      siginfo_t ended{};
+      if (sigtimedwait(&set, nullptr, &left) == SIGCHLD && waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0)
+        fail("a child process ended early");
+    }
   }
 
   void join() {

@@ -152,8 +152,16 @@ struct Manifest {
       row["path"] = file.path;
     out["files"].push_back(std::move(row));
   }
-  out["layout"] = manifest.kind == Kind::stream ? stream_layout() : bytes_layout();
-  return out.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  // Last, and the same for every segment of a kind: written once.
+  const auto ending = [](const nlohmann::json& layout) {
+    nlohmann::ordered_json last;
+    last["layout"] = layout;
+    return "," + last.dump(1).substr(1) + "\n";
+  };
+  static const std::string of_stream = ending(stream_layout()), of_bytes = ending(bytes_layout());
+  std::string text = out.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  text.resize(text.size() - 2);  // without "\n}"
+  return text + (manifest.kind == Kind::stream ? of_stream : of_bytes);
 }
 
 namespace detail {
