@@ -90,6 +90,8 @@ export interface ConsumerOptions extends OpenOptions {
   exclusive?: boolean;
   /** The group ends with its last consumer. */
   ephemeral?: boolean;
+  /** receiveSync() looks and never sleeps: for a thread with a CPU of its own. The other calls never block anyway. */
+  spin?: boolean;
   /** Most records fetched ahead, 1 to 64. */
   prefetch?: number;
   /**

@@ -140,9 +140,9 @@ class Sleeper {
   static Woken doze(Session& session, const Armed& armed, Clock& clock, bool interruptible);
 
  private:
-  static constexpr std::uint32_t kSpinsMax = 4000;
+  static constexpr std::uint32_t kSpinsMax = 1000;
   static constexpr std::uint32_t kSpinsMin = 64;
-  static constexpr std::uint32_t kSpinsToTry = kSpinsMax / 4;
+  static constexpr std::uint32_t kSpinsToTry = kSpinsMax;
   static constexpr std::uint32_t kWaitsBetweenTries = 32;
   static constexpr std::int64_t kLongYieldNs = 100'000;
   static constexpr std::uint32_t kWaitsWithoutYield = 64;

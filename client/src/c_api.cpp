@@ -303,6 +303,7 @@ atoll_status atoll_client_open_consumer(atoll_client* client, const char* name, 
     options.manual = (in.flags & ATOLL_CONSUMER_MANUAL) != 0;
     options.exclusive = (in.flags & ATOLL_CONSUMER_EXCLUSIVE) != 0;
     options.ephemeral = (in.flags & ATOLL_CONSUMER_EPHEMERAL) != 0;
+    options.spin = (in.flags & ATOLL_CONSUMER_SPIN) != 0;
     options.private_views = (in.flags & ATOLL_CONSUMER_PRIVATE_VIEWS) != 0;
     options.start = start_of(in.start);
     options.back = in.start_back;

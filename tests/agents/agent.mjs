@@ -72,7 +72,7 @@ const operations = {
   },
   async open_consumer(r) {
     handles.set(r.h, await client.openConsumer(r.name, {
-      group: r.group, manual: r.manual, exclusive: r.exclusive, ephemeral: r.ephemeral, start: start(r), waitMs: waitMs(r.wait_ms),
+      group: r.group, manual: r.manual, exclusive: r.exclusive, ephemeral: r.ephemeral, spin: r.spin, start: start(r), waitMs: waitMs(r.wait_ms),
     }));
   },
   async open_observer(r) {

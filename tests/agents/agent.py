@@ -73,7 +73,7 @@ def start(r):
 
 def open_consumer(r):
     handles[r["h"]] = client.open_consumer(r["name"], wait=limit(r, "wait_ms", 0), **start(r),
-                                           **given(r, "group", "manual", "exclusive", "ephemeral"))
+                                           **given(r, "group", "manual", "exclusive", "ephemeral", "spin"))
 
 
 def open_observer(r):

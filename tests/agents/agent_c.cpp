@@ -98,7 +98,7 @@ struct CAgent {
       atoll_consumer_options o = ATOLL_CONSUMER_OPTIONS_INIT;
       const auto group = r.value("group", "default");
       o.group = group.c_str();
-      o.flags = (r.value("manual", false) ? ATOLL_CONSUMER_MANUAL : 0u) | (r.value("exclusive", false) ? ATOLL_CONSUMER_EXCLUSIVE : 0u) |
+      o.flags = (r.value("manual", false) ? ATOLL_CONSUMER_MANUAL : 0u) | (r.value("exclusive", false) ? ATOLL_CONSUMER_EXCLUSIVE : 0u) | (r.value("spin", false) ? ATOLL_CONSUMER_SPIN : 0u) |
                 (r.value("ephemeral", false) ? ATOLL_CONSUMER_EPHEMERAL : 0u);
       o.start = one_of(r.value("start", observer ? "latest" : "earliest"),
                        {{"earliest", ATOLL_START_EARLIEST}, {"latest", ATOLL_START_LATEST}, {"back", ATOLL_START_BACK}});

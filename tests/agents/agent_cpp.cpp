@@ -161,6 +161,7 @@ struct CppAgent {
       o.group = r.value("group", "default");
       o.manual = r.value("manual", false);
       o.exclusive = r.value("exclusive", false);
+      o.spin = r.value("spin", false);
       o.ephemeral = r.value("ephemeral", false);
       o.start = start(r, "earliest");
       o.back = r.value("back", std::uint64_t{0});

@@ -266,6 +266,21 @@ def test_an_exclusive_group_has_one_consumer(agents, refused, language):
     agent.call("open_consumer", h="d", name="s", group="mine", exclusive=True)
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_consumer_that_spins_gets_what_comes_late_and_hears_the_end(agents, refused, language, exclusive):
+    agent, other = agents(language), agents("C++")
+    stream(agent, capacity=4096)
+    agent.call("open_consumer", h="c", name="s", exclusive=exclusive, spin=True)
+    refused(agent, "receive", "timed_out", h="c", timeout_ms=20)
+    other.call("open_producer", h="p", name="s")
+    for i in range(200):
+        waiting = agent.begin("receive", h="c", timeout_ms=ENOUGH)
+        other.call("send", h="p", data=b"%d" % i)
+        assert waiting.result()["data"] == b"%d" % i
+    other.call("finish", h="p")
+    refused(agent, "receive", "ended", h="c", timeout_ms=ENOUGH)
+
+
 def test_a_consumer_waits_for_a_segment_to_appear(agents, refused, language):
     agent, other = agents(language), agents("C++")
     refused(agent, "open_consumer", "unknown_segment", h="c", name="later")

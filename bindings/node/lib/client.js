@@ -17,7 +17,7 @@ const kWhenFull = { block: 0, 'drop-new': 1, overwrite: 2 };
 const kMapModes = { read: 0, write: 1, copy: 2 };
 const kStarts = { earliest: 0, latest: 1 };
 const kStartBack = 2;
-const kFlags = { manual: 1, exclusive: 2, ephemeral: 4, privateViews: 8 };
+const kFlags = { manual: 1, exclusive: 2, ephemeral: 4, privateViews: 8, spin: 16 };
 
 async function connect(options) {
   const { socket, startBroker = true, timeoutMs = kConnectMs, atolldPath } =
@@ -131,13 +131,14 @@ class Client {
 
   async openConsumer(name, options) {
     string(name, 'openConsumer: name');
-    const { group, manual = false, exclusive = false, ephemeral = false, prefetch = 0, zeroCopy = false, start } =
-      object(options, 'openConsumer: options', ['group', 'start', 'manual', 'exclusive', 'ephemeral', 'prefetch', 'zeroCopy', 'waitMs',
-        'signal']);
+    const { group, manual = false, exclusive = false, ephemeral = false, spin = false, prefetch = 0, zeroCopy = false, start } =
+      object(options, 'openConsumer: options', ['group', 'start', 'manual', 'exclusive', 'ephemeral', 'spin', 'prefetch', 'zeroCopy',
+        'waitMs', 'signal']);
     if (group !== undefined) string(group, 'openConsumer: group');
     const flags = (boolean(manual, 'openConsumer: manual') ? kFlags.manual : 0) |
       (boolean(exclusive, 'openConsumer: exclusive') ? kFlags.exclusive : 0) |
       (boolean(ephemeral, 'openConsumer: ephemeral') ? kFlags.ephemeral : 0) |
+      (boolean(spin, 'openConsumer: spin') ? kFlags.spin : 0) |
       (boolean(zeroCopy, 'openConsumer: zeroCopy') ? kFlags.privateViews : 0);
     small(prefetch, 'openConsumer: prefetch', 0, 64);
     const where = startOf(start, 'earliest', 'openConsumer');

@@ -200,6 +200,9 @@ typedef struct atoll_consumer atoll_consumer; /* a member of a group, or an obse
 /* Views lie in a copy-on-write mapping: writable memory in which a store harms this process only. For
  * languages that cannot hand out read-only memory. */
 #define ATOLL_CONSUMER_PRIVATE_VIEWS 8u
+/* Waiting is looking: receive never sleeps and takes all of a CPU, which should be the consumer's own. In a
+ * client with ATOLL_CONNECT_INTERRUPTIBLE a wait ends with ATOLL_INTERRUPTED every millisecond or sooner. */
+#define ATOLL_CONSUMER_SPIN 16u
 
 typedef enum atoll_start { ATOLL_START_EARLIEST = 0, ATOLL_START_LATEST = 1, ATOLL_START_BACK = 2 } atoll_start;
 

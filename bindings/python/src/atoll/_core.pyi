@@ -109,6 +109,7 @@ class ReaderCore:
         manual: bool,
         exclusive: bool,
         ephemeral: bool,
+        spin: bool,
         start: int,
         back: int,
         prefetch: int,

@@ -187,6 +187,7 @@ class Client:
         manual: bool = False,
         exclusive: bool = False,
         ephemeral: bool = False,
+        spin: bool = False,
         prefetch: int = 0,
         wait: float | None = None,
     ) -> Consumer:
@@ -195,10 +196,12 @@ class Client:
         `start`, if the group is new: "earliest", "latest", or an int, so many records back in each lane.
         `manual`: records are dealt with when acknowledged, not when released. `exclusive`: one consumer at a time,
         no lock. `ephemeral`: the group ends with its last consumer. `prefetch`: most records claimed ahead, 1 to 64.
+        `spin`: waiting is looking, never sleeping: for a process with a CPU of its own.
         `wait`: seconds to wait for the segment to appear.
         """
         return Consumer(
-            self, name, group=group, start=start, manual=manual, exclusive=exclusive, ephemeral=ephemeral, prefetch=prefetch, wait=wait
+            self, name, group=group, start=start, manual=manual, exclusive=exclusive, ephemeral=ephemeral, spin=spin,
+            prefetch=prefetch, wait=wait,
         )
 
     def open_observer(self, name: str, start: str | int = "latest", wait: float | None = None) -> Observer:

@@ -200,6 +200,7 @@ class Consumer(_Reader):
         manual: bool = False,
         exclusive: bool = False,
         ephemeral: bool = False,
+        spin: bool = False,
         prefetch: int = 0,
         wait: float | None = None,
     ) -> None:
@@ -212,6 +213,7 @@ class Consumer(_Reader):
             "manual": manual,
             "exclusive": exclusive,
             "ephemeral": ephemeral,
+            "spin": spin,
             "start": how,
             "back": back,
             "prefetch": prefetch,
@@ -242,6 +244,7 @@ class Observer(_Reader):
             "manual": False,
             "exclusive": False,
             "ephemeral": False,
+            "spin": False,
             "start": how,
             "back": back,
             "prefetch": 0,

@@ -291,16 +291,16 @@ void abandon(ReaderObject* reader) {
 
 PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "observer", "group", "manual", "exclusive", "ephemeral",
-                                "start", "back", "prefetch", "wait", nullptr};
+                                "spin", "start", "back", "prefetch", "wait", nullptr};
   PyObject* core = nullptr;
   const char* name = nullptr;
   const char* group = nullptr;
-  int observer = 0, manual = 0, exclusive = 0, ephemeral = 0;
+  int observer = 0, manual = 0, exclusive = 0, ephemeral = 0, spin = 0;
   unsigned int start = 0, prefetch = 0;
   unsigned long long back = 0;
   PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$pzpppIKIO:_open", const_cast<char**>(names), &core, &name, &observer,
-                                   &group, &manual, &exclusive, &ephemeral, &start, &back, &prefetch, &wait))
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$pzppppIKIO:_open", const_cast<char**>(names), &core, &name, &observer,
+                                   &group, &manual, &exclusive, &ephemeral, &spin, &start, &back, &prefetch, &wait))
     return nullptr;
   ReaderObject* reader = cast(self);
   if (reader->gate.open && reader->gate.generation == forks) {
@@ -314,7 +314,7 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   abandon(reader);
   atoll_consumer_options options = ATOLL_CONSUMER_OPTIONS_INIT;
   options.flags = (manual != 0 ? ATOLL_CONSUMER_MANUAL : 0u) | (exclusive != 0 ? ATOLL_CONSUMER_EXCLUSIVE : 0u) |
-                  (ephemeral != 0 ? ATOLL_CONSUMER_EPHEMERAL : 0u);
+                  (ephemeral != 0 ? ATOLL_CONSUMER_EPHEMERAL : 0u) | (spin != 0 ? ATOLL_CONSUMER_SPIN : 0u);
   options.group = group;
   options.start = start;
   options.start_back = back;
