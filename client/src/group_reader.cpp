@@ -99,7 +99,7 @@ bool GroupReader::anything() {
     if (decided_at(*lane, next)) return true;
     // Overtaken; or, with values that no consumer writes, where nothing can ever come: claim() tells which.
     const std::uint64_t limit = lane->header->limit.load_acquire();
-    if ((copies_ && limit > next + geometry_.capacity) || next > limit) return true;
+    if (limit > next + geometry_.capacity || next > limit) return true;
   }
   return false;
 }

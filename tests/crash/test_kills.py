@@ -300,6 +300,7 @@ def work_of_a_broker(agents, directory) -> None:
     d.call("close", h="d")
     d.call("open_producer", h="r", name="s")
     d.call("loan", h="r", v="open", data=b"never seen")
+    d.call("loan", h="r", v="behind", data=b"never seen")
     d.kill()
     e = agents("C++")
     e.call("open_consumer", h="c", name="s", group="g")
