@@ -81,7 +81,7 @@ void wake_slot(protocol::Bell& bell) noexcept {
 void ring_one(protocol::Sleepers& sleepers, protocol::BellsFile& bells, unsigned slot) noexcept {
   if (slot >= protocol::kMaxSlots) return;
   const std::uint64_t bit = 1ull << (slot % 64);
-  if ((sleepers.slots[slot / 64].fetch_and(~bit) & bit) != 0) wake_slot(bells.bells[slot]);
+  if ((sleepers.slots[slot / 64].load_acquire() & bit) != 0 && (sleepers.slots[slot / 64].fetch_and(~bit) & bit) != 0) wake_slot(bells.bells[slot]);
 }
 
 void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept {

@@ -212,7 +212,9 @@ void GroupReader::open_fast() noexcept {
   const bool oldest = !exclusive_ || std::none_of(batches_.begin(), batches_.end(), [&](const auto& other) {
     return !other->finished && !other->recalled && other->from == batch->from && other->serial < batch->serial;
   });
-  if (!plain || !oldest || (!exclusive_ && batch->claim < 0)) return;
+  // Places skipped behind its last record are for the library to give back.
+  const bool skipped = exclusive_ && in_order < batch->count && lane.position != batch->items[batch->count - 1].end;
+  if (!plain || !oldest || skipped || (!exclusive_ && batch->claim < 0)) return;
   release_token_ = (batch->serial << 6) + in_order;
   release_end_ = (batch->serial << 6) + (exclusive_ ? protocol::kClaimRecords : batch->count - 1);
   room_wanted_ = &lane.header->room_wanted;

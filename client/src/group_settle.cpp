@@ -174,12 +174,15 @@ void GroupReader::move_exclusive_cursor(const Batch& batch) noexcept {
   if (batch.from == nullptr) return;  // another file may have this lane's number by now
   // The oldest open batch of this lane decides.
   LanePosition& place = *batch.from->place;
+  std::uint64_t cursor = batch.from->position;  // nothing is open: past what was skipped, too
   for (const auto& open : batches_) {
     if (open->from != batch.from || open->finished || open->recalled) continue;
     const auto in_order = static_cast<unsigned>(std::countr_one(open->done));
-    if (in_order > 0) place.cursor.store_release(open->items[in_order - 1].end);
-    if (in_order < open->count) break;
+    if (in_order == open->count) continue;
+    cursor = in_order > 0 ? open->items[in_order - 1].end : open->items[0].position(geometry_.alignment);
+    break;
   }
+  if (cursor > place.cursor.load_relaxed()) place.cursor.store_release(cursor);
   ATOLL_KILL_POINT("released");
 }
 

@@ -100,6 +100,7 @@ ProducerEngine::~ProducerEngine() {
   }
   if (notice_.wanted()) attached_.session->notifier().remove(notice_);
   if (lane_ != nullptr) {
+    lane_->room_wanted.store_release(protocol::kNoRoomWanted);
     while (only_loan_ != kNoLoan)
       if (!settle(only_loan_ == kSeveralLoans ? loans_.back().at : only_loan_, false)) break;
     ring(bell_->data, *bells_, true);
@@ -302,6 +303,18 @@ void ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
 }
 
 Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline deadline) {
+  const Errc code = wait_for_room(length, place, deadline);
+  if (code != Errc::timed_out || !armed_) stop_wanting();
+  return code;
+}
+
+void ProducerEngine::stop_wanting() noexcept {
+  if (lane_->room_wanted.load_relaxed() != protocol::kNoRoomWanted) lane_->room_wanted.store_release(protocol::kNoRoomWanted);
+  // Nobody will ring for the event that an earlier send asked for: it may try again and ask anew.
+  if (std::exchange(armed_, false)) attached_.session->notifier().tell(notice_);
+}
+
+Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline deadline) {
   Session& session = *attached_.session;
   if (length > max_payload_) return Errc::too_large;
   bells_ = &session.bells();
@@ -328,10 +341,7 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
       }
       continue;
     }
-    if (room == Room::made) {
-      if (lane_->room_wanted.load_relaxed() != protocol::kNoRoomWanted) lane_->room_wanted.store_release(protocol::kNoRoomWanted);
-      return Errc::ok;
-    }
+    if (room == Room::made) return Errc::ok;
     if (attached_.manifest.when_full == protocol::WhenFull::drop_new) {
       lane_->dropped.store_relaxed(lane_->dropped.load_relaxed() + 1);
       return Errc::dropped;
@@ -355,7 +365,9 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
     const auto changed = [&] { return reached(least); };
     if (clock.left() == 0) {
       if (!notice_.wanted()) return Errc::timed_out;
-      want_room(least);
+      armed_for_ = armed_ ? std::min(armed_for_, least) : least;
+      armed_ = true;
+      want_room(armed_for_);
       session.notifier().arm(notice_);
       static_cast<void>(Sleeper::arm(session, bell_->room));
       if (!changed()) return Errc::timed_out;
@@ -375,7 +387,6 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
     want_room(wanted);
     const Woken woken = sleeper_.sleep(session, bell_->room, patient ? patience : clock, interruptible_, [&] { return reached(wanted); });
     if (woken == Woken::interrupted) return Errc::interrupted;
-    if (woken == Woken::timed_out && !patient && !changed()) return Errc::timed_out;
   }
 }
 

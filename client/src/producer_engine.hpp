@@ -119,6 +119,9 @@ class ProducerEngine final : public detail::FastProducer {
   void wait_for_plenty(std::uint64_t end) noexcept;
   // With which cursor the wait for room is over; to be said before sleeping.
   void want_room(std::uint64_t cursor) noexcept;
+  // The wait is over, with or without room.
+  void stop_wanting() noexcept;
+  Errc wait_for_room(std::uint64_t length, Place& place, Deadline deadline);
   Errc make_room(std::uint64_t length, Place& place, Deadline deadline);
   // Raises limit_ to cover `end` if the cursors allow.
   enum class Room { made, full, no_groups };
@@ -150,6 +153,8 @@ class ProducerEngine final : public detail::FastProducer {
   unsigned rings_ = 0;          // in a row, with few records between
   bool interruptible_ = false;
   bool finished_ = false;
+  bool armed_ = false;            // notice_ waits for the cursor armed_for_
+  std::uint64_t armed_for_ = 0;
   Error problem_{Errc::ok};
   Sleeper sleeper_;
   Notice notice_;

@@ -281,6 +281,22 @@ def test_a_consumer_that_spins_gets_what_comes_late_and_hears_the_end(agents, re
     refused(agent, "receive", "ended", h="c", timeout_ms=ENOUGH)
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_the_room_of_aborted_records_behind_an_open_view_comes_back(agents, refused, language, exclusive):
+    agent = agents(language)
+    pair(agent, consumer={"exclusive": exclusive}, capacity=4096)
+    agent.call("send", h="p", data=b"small")
+    agent.call("receive", h="c", v="open", timeout_ms=ENOUGH)
+    for loan in "ab":
+        agent.call("loan", h="p", v=loan, data=b"x" * 1900)
+        agent.call("abort", h="p", v=loan)
+    refused(agent, "receive", "timed_out", h="c", timeout_ms=0)
+    agent.call("release", h="c", v="open")
+    refused(agent, "receive", "timed_out", h="c", timeout_ms=0)
+    agent.call("send", h="p", data=b"y" * 1900, timeout_ms=ENOUGH)
+    assert received(agent, 1) == [b"y" * 1900]
+
+
 def test_a_consumer_waits_for_a_segment_to_appear(agents, refused, language):
     agent, other = agents(language), agents("C++")
     refused(agent, "open_consumer", "unknown_segment", h="c", name="later")

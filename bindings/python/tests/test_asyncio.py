@@ -1,6 +1,7 @@
 """asyncio: waits that yield to the loop, can be cancelled, lose nothing and never spin."""
 import asyncio
 import os
+import select
 import time
 
 import pytest
@@ -185,8 +186,6 @@ def test_a_reader_that_always_finds_something_lets_others_run(stream):
 
 
 def test_the_descriptor_is_level_triggered(stream):
-    import select
-
     producer, consumer = stream()
     poll = select.poll()
     with pytest.raises(atoll.TimedOut):
@@ -240,3 +239,23 @@ def test_an_error_ends_the_wait(client, stream):
             await waiting
 
     run(main())
+
+
+def test_a_producer_is_told_of_room_although_a_smaller_record_went_ahead_meanwhile(stream):
+    producer, consumer = stream({"exclusive": True}, capacity=4096)
+    poll = select.poll()
+    poll.register(producer.fileno(), select.POLLIN)
+    count = 0
+    with pytest.raises(atoll.TimedOut):
+        while True:
+            producer.send(b"x" * 100, timeout=0)
+            count += 1
+    with pytest.raises(atoll.TimedOut):
+        producer.send(b"y" * 1500, timeout=0)
+    for _ in range(2):
+        consumer.receive_bytes(timeout=ENOUGH)
+    producer.send(b"x" * 100, timeout=0)
+    for _ in range(count - 1):
+        consumer.receive_bytes(timeout=ENOUGH)
+    assert poll.poll(1000 * ENOUGH)
+    producer.send(b"y" * 1500, timeout=0)
