@@ -20,6 +20,7 @@ using protocol::Place;
 namespace {
 
 constexpr std::uint32_t kQuickLooks = 4;  // of watch() take as long as one of Sleeper's
+constexpr unsigned kShare = 16;         // records of a claim, where others want some, too
 constexpr unsigned kMostSkips = 4096;  // places without a record passed in one walk
 
 }  // namespace
@@ -77,7 +78,13 @@ GroupReader::Lane* GroupReader::lane_of(unsigned number) noexcept {
 unsigned GroupReader::most() const noexcept {
   if (prefetch_ != 0) return prefetch_;
   const bool alone = exclusive_ || group_->members.load_relaxed() <= 1;
-  return !automatic_ ? (alone ? 16 : 1) : alone ? protocol::kClaimRecords : 16;
+  return !automatic_ ? (alone ? 16 : 1) : alone ? protocol::kClaimRecords : kShare;
+}
+
+// Where more small records wait than all members can claim, a claim may be longer.
+bool GroupReader::plenty(const Lane& lane, std::uint64_t next, const Run& run) const noexcept {
+  return automatic_ && prefetch_ == 0 && run.count == kShare && !run.damaged && run.end - next <= geometry_.capacity / 256 &&
+         lane.header->tail.load_acquire() >= next + geometry_.capacity / 16;
 }
 
 std::uint64_t GroupReader::outstanding() const {
@@ -388,7 +395,14 @@ Errc GroupReader::claim_shared(Batch*& out) {
     std::uint64_t sequence = place.next_sequence.load_relaxed();
     if (copies_ && !catch_up(lane, next, sequence, &redo)) return impossible(lane, next);
     if (!possible(lane, place.cursor.load_relaxed(), next)) return impossible(lane, next);
-    const Run run = walk(lane, next, sequence, most(), spare_batch().items.data());
+    Item* const items = spare_batch().items.data();
+    Run run = walk(lane, next, sequence, most(), items);
+    if (plenty(lane, next, run)) {
+      const Run more = walk(lane, run.end, run.next_sequence, protocol::kClaimRecords - run.count, items + run.count);
+      run.end = more.end;
+      run.next_sequence = more.next_sequence;
+      run.count += more.count;
+    }
     if (run.end == next) {
       if (run.damaged && !copies_)
         if (const Errc code = damaged(lane, next); code != Errc::ok) return code;

@@ -88,6 +88,7 @@ class GroupReader final : public ReaderEngine {
   };
   // Walks records from `position`, at most `limit` of them (64 at once), and notes them in `items`.
   Run walk(const Lane& lane, std::uint64_t position, std::uint64_t sequence, unsigned limit, Item* items) const noexcept;
+  [[nodiscard]] bool plenty(const Lane& lane, std::uint64_t next, const Run& run) const noexcept;
   // False: lane and group leave nowhere to go on, which nobody writes.
   bool catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& sequence, RedoWriter* redo);
   [[nodiscard]] bool possible(const Lane& lane, std::uint64_t cursor, std::uint64_t next) const noexcept;

@@ -217,7 +217,8 @@ Errc GroupReader::finish_claim(Batch& batch) {
 }
 
 void GroupReader::cursor_moved(const Lane& lane) noexcept {
-  if (!registered_for_membarrier(*process_)) protocol::full_fence();
+  // A claim's worth of records is worth a fence: so no producer needs a membarrier because of this group.
+  if (!exclusive_ || !registered_for_membarrier(*process_)) protocol::full_fence();
   if (bell_->room.summary.load_acquire() == 0 || place_of(lane).cursor.load_relaxed() < lane.header->room_wanted.load_acquire()) return;
   ring_one(bell_->room, attached_.session->bells(), lane.header->room_slot.load_relaxed());
 }

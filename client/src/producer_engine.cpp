@@ -17,7 +17,7 @@ using protocol::Role;
 
 namespace {
 constexpr std::uint64_t kUnbounded = std::numeric_limits<std::uint64_t>::max() / 2;
-constexpr std::uint64_t kFewRecords = 64;
+constexpr std::uint64_t kFewRecords = 512;  // whose fences cost less than a membarrier
 constexpr unsigned kRingsToFence = 4;
 constexpr std::int64_t kPatienceNs = 2'000'000;
 constexpr std::uint64_t kFirstPauses = 32;
@@ -186,6 +186,10 @@ std::uint64_t ProducerEngine::own_bound() const noexcept {
   return (only_loan_ == kNoLoan ? tail_ : oldest_loan().at) + geometry_.capacity;
 }
 
+bool ProducerEngine::readers_fence() const noexcept {
+  return std::none_of(groups_.begin(), groups_.end(), [](const GroupInUse& group) { return (group.mapping.as<const protocol::GroupFile>()->flags & protocol::kGroupExclusive) != 0; });
+}
+
 bool ProducerEngine::groups_known() const noexcept {
   std::uint32_t active = header_->active_groups.load_acquire();
   for (const GroupInUse& group : groups_) active &= ~(1u << group.id);
@@ -210,12 +214,16 @@ Result<void> ProducerEngine::learn_groups() {
   return {};
 }
 
-std::uint64_t ProducerEngine::least_cursor() noexcept {
+std::uint64_t ProducerEngine::least_cursor(bool as_known) noexcept {
   const std::uint32_t active = header_->active_groups.load_acquire();
   std::uint64_t least = kUnbounded;
   const std::uint64_t oldest = tail_ > geometry_.capacity ? tail_ - geometry_.capacity : 0;
   for (GroupInUse& group : groups_) {
     if ((active & (1u << group.id)) == 0) continue;
+    if (as_known && group.seen) {
+      least = std::min(least, std::max(group.good_cursor, oldest));
+      continue;
+    }
     const std::uint64_t cursor = group.mapping.as<const protocol::GroupFile>()->lanes[*attached_.lane].cursor.load_acquire();
     if (cursor >= oldest && cursor <= tail_) {
       group.good_cursor = cursor;
@@ -228,12 +236,14 @@ std::uint64_t ProducerEngine::least_cursor() noexcept {
 
 ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
   const bool held_back = attached_.manifest.when_full != protocol::WhenFull::overwrite;
-  const auto bound = [&]() -> std::uint64_t {
-    const std::uint64_t cursor = held_back ? least_cursor() : kUnbounded;
+  const auto bound = [&](bool as_known) -> std::uint64_t {
+    const std::uint64_t cursor = held_back ? least_cursor(as_known) : kUnbounded;
     return std::min(cursor == kUnbounded ? kUnbounded : cursor + geometry_.capacity, own_bound());
   };
   if (held_back && !groups_known()) return Room::no_groups;
-  std::uint64_t most = bound();
+  // Cursors only grow, so those seen before do as long as they leave enough; looking takes a cache line from each group.
+  std::uint64_t most = bound(true);
+  if (end + geometry_.capacity / 8 > most) most = bound(false);
   if (end > most) return Room::full;
   std::uint64_t raised = std::max(published_limit_, std::min(end + geometry_.capacity / 8, most));
   if (tail_ >= checkpoint_at_ + geometry_.capacity / 16 && only_loan_ == kNoLoan) {
@@ -251,7 +261,7 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
   protocol::full_fence();
   if (held_back) {
     const bool known = groups_known();
-    most = known ? bound() : published_limit_;
+    most = known ? bound(true) : published_limit_;
     if (raised > most) {
       raised = std::max(most, published_limit_);
       lane_->limit.store_release(raised);
@@ -385,7 +395,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
     const std::uint64_t wanted = patient ? plenty : least;
     Clock patience(Deadline::in(std::chrono::nanoseconds(kPatienceNs)));
     want_room(wanted);
-    const Woken woken = sleeper_.sleep(session, bell_->room, patient ? patience : clock, interruptible_, [&] { return reached(wanted); });
+    const Woken woken = sleeper_.sleep(session, bell_->room, patient ? patience : clock, interruptible_, [&] { return reached(wanted); }, [&] { return readers_fence(); });
     if (woken == Woken::interrupted) return Errc::interrupted;
   }
 }

@@ -127,8 +127,11 @@ class ProducerEngine final : public detail::FastProducer {
   enum class Room { made, full, no_groups };
   Room raise_limit(std::uint64_t end);
   [[nodiscard]] bool groups_known() const noexcept;
+  // Those of groups that may be shared always do, after they moved a cursor.
+  [[nodiscard]] bool readers_fence() const noexcept;
   Result<void> learn_groups();
-  [[nodiscard]] std::uint64_t least_cursor() noexcept;
+  // `as_known`: as far as they were when last looked at.
+  [[nodiscard]] std::uint64_t least_cursor(bool as_known = false) noexcept;
   // The published tail is a cursor too: open loans are not written over, and the tail stays readable.
   [[nodiscard]] std::uint64_t own_bound() const noexcept;
 
