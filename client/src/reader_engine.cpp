@@ -213,7 +213,10 @@ Errc ReaderEngine::receive_slow(Raw* out, std::size_t max, std::size_t& count, D
   }
   empty_token_ = empty != nullptr ? token_ : kNever;
   if (empty != nullptr) finished_word_ = &empty->header->finished;
-  if (postponed_ != Errc::ok) left_ = 0;  // the next call comes here
+  if (postponed_ != Errc::ok) {  // the next call comes here
+    left_ = 0;
+    turns_over_ = false;
+  }
   return code;
 }
 

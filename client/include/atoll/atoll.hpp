@@ -381,7 +381,7 @@ class ATOLL_CXX_API Consumer {
     if (fast != nullptr) [[likely]] {
       std::uint64_t token = fast->token_;
       const detail::Item* item = fast->next();
-      if (item == nullptr && fast->watch(deadline.timeout_ns())) token = fast->token_, item = fast->next();
+      if (item == nullptr && deadline.timeout_ns() != 0 && fast->watch(deadline.timeout_ns())) token = fast->token_, item = fast->next();
       if (item != nullptr) [[likely]]
         return View(fast, item, token, 0, fast->lane_, fast->deliveries_);
       if (deadline.timeout_ns() == 0 && fast->surely_nothing()) return fail(Errc::timed_out);

@@ -362,7 +362,7 @@ struct FastReader {
   // there; next() may still leave it to the library.
   // A reader as fast as its producer would take the cache line away for every single record: after a row of
   // records it first stays away from it (at most about 0.8 us) and then finds many.
-  [[gnu::always_inline]] bool watch(std::int64_t timeout_ns) noexcept {
+  [[gnu::noinline]] bool watch(std::int64_t timeout_ns) noexcept {
     if (looks_ == 0 || timeout_ns == 0 || !origin_.here()) [[unlikely]]
       return false;
     const std::uint64_t row = token_ - std::exchange(row_begin_, token_);
@@ -407,7 +407,7 @@ struct FastReader {
 
  private:
   // A full batch whose records are all released may begin anew as the next one, with the tokens that follow.
-  bool turn_over() noexcept {
+  [[gnu::noinline]] bool turn_over() noexcept {
     if (!turns_over_ || release_token_ != token_ || changes_word_->load_relaxed() != changes_) return false;
     item_ -= protocol::kClaimRecords;
     left_ = protocol::kClaimRecords;
