@@ -58,7 +58,7 @@ struct LaneHeader {
   Word32 wake_mode;
   Word32 room_slot;    // of the process that waits for room_wanted
   // The cursor with which the sleeping producer's wait for room is over: who moves a group's cursor of this lane
-  // less far need not ring. kNoRoomWanted: it does not sleep. Stored before it enlists, room_slot first.
+  // less far need not ring. kNoRoomWanted: it waits for none. Stored before it enlists, room_slot first.
   Word64 room_wanted;
   // Everything below tail is settled: committed, aborted or padding. With open loans it stays at the
   // oldest one. Stored after the commit word, `sequence` first, so it may lag after a death: the broker
