@@ -129,17 +129,18 @@ Result<void> Views::reject(std::size_t index) {
 Consumer::Consumer(std::unique_ptr<ReaderEngine> engine) noexcept : fast_(engine.release()) {}
 void Consumer::close() noexcept { delete static_cast<ReaderEngine*>(std::exchange(fast_, nullptr)); }
 
-Errc Consumer::receive_slow(detail::FastReader* fast, Deadline deadline, Slow& out) {
-  if (fast == nullptr) return Errc::closed;
+// After next() said no.
+Result<View> Consumer::receive_slow(detail::FastReader* fast, Deadline deadline) {
+  if (fast == nullptr) return fail(Errc::closed);
+  if (fast->watch(deadline.timeout_ns())) {
+    const std::uint64_t token = fast->token_;
+    if (const detail::Item* const item = fast->next(); item != nullptr) return View(fast, item, token, 0, fast->lane_, fast->deliveries_);
+  }
   ReaderEngine& engine = engine_of(fast);
   ReaderEngine::Raw raw;
   std::size_t count = 0;
-  const Errc code = engine.receive_slow(&raw, 1, count, deadline);
-  if (code == Errc::ok) out = {engine.item_of(raw.token), raw.token, raw.lost, raw.lane, raw.deliveries};
-  return code;
-}
-tl::unexpected<Error> Consumer::problem(detail::FastReader* fast, Errc code) {
-  return fast == nullptr ? fail(code) : tl::unexpected(engine_of(fast).detail_error(code));
+  if (const Errc code = engine.receive_slow(&raw, 1, count, deadline); code != Errc::ok) return tl::unexpected(engine.detail_error(code));
+  return View(fast, engine.item_of(raw.token), raw.token, raw.lost, raw.lane, raw.deliveries);
 }
 
 Result<Views> Consumer::receive_many(std::size_t max, Deadline deadline) {

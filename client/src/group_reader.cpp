@@ -134,7 +134,7 @@ GroupReader::Run GroupReader::walk(const Lane& lane, std::uint64_t position, std
   detail::Stretch stretch(lane.ring, position, mask_, capacity_log2_);
   for (unsigned skips = 0; count < limit && skips < kMostSkips;) {
     Item& item = items[count];
-    if (stretch.note(position, sequence, payload_offset_, alignment_mask_, item)) [[likely]] {
+    if (stretch.note(position, sequence, payload_offset_, record_end_, item)) [[likely]] {
       if (count++ == 0) first = item.sequence;
       continue;
     }
@@ -193,24 +193,23 @@ void GroupReader::open_fast() noexcept {
   if (batch == nullptr || copies_ || batch->from == nullptr || batch->from->lost != 0) return;
   fast_ = batch;
   fast_given_ = batch->given;
-  token_ = (batch->serial << 6) + batch->given;
-  item_ = &batch->items[batch->given];
+  token_ = end_ = (batch->serial << 6) + batch->given;
+  items_ = batch->items.data();
   lane_ = static_cast<std::uint16_t>(batch->lane);
   deliveries_ = batch->deliveries;
-  walks_ = exclusive_;
   Lane& lane = *batch->from;
   if (exclusive_) {
     if (!lane.damaged && batch->given == batch->count && batch->deliveries == 1 && lane.position >= lane.redelivered_below) {
-      left_ = protocol::kClaimRecords - batch->count;
+      end_ = (batch->serial << 6) + protocol::kClaimRecords;
       turns_over_ = lanes_.size() == 1 && batches_.size() == 1;
       looks_ = lanes_.size() != 1 ? 0 : spins_always_ ? kLooksBetween : kQuickLooks * sleeper_.looks();
       position_ = lane.position;
       sequence_ = lane.sequence;
       place_ = lane.place;
-      stretch_ = detail::Stretch(lane.ring, lane.position, mask_, capacity_log2_);
+      gate_->stretch = detail::Stretch(lane.ring, lane.position, mask_, capacity_log2_);
     }
   } else if (batch->given < batch->known && batch->inherited >> batch->given == 0) {
-    left_ = batch->known - batch->given;
+    end_ = (batch->serial << 6) + batch->known;
   }
   // Released so far: the first few, in order, and nothing else was said of any.
   const auto in_order = static_cast<unsigned>(std::countr_one(batch->released));
@@ -223,9 +222,13 @@ void GroupReader::open_fast() noexcept {
   const bool skipped = exclusive_ && in_order < batch->count && lane.position != batch->items[batch->count - 1].end;
   if (!plain || !oldest || skipped || (!exclusive_ && batch->claim < 0)) return;
   release_token_ = (batch->serial << 6) + in_order;
-  release_end_ = (batch->serial << 6) + (exclusive_ ? protocol::kClaimRecords : batch->count - 1);
-  room_wanted_ = &lane.header->room_wanted;
-  done_word_ = exclusive_ ? &lane.place->cursor : &group_->claims[batch->claim].acked;
+  if (exclusive_) {
+    room_wanted_ = &lane.header->room_wanted;
+    gate_->cursor = &lane.place->cursor;
+  } else {
+    release_end_ = (batch->serial << 6) + batch->count - 1;
+    acked_ = &group_->claims[batch->claim].acked;
+  }
 }
 
 void GroupReader::pause_fast() noexcept {
@@ -251,7 +254,9 @@ void GroupReader::pause_fast() noexcept {
       batch->released = batch->acked = batch->done = released == 64 ? ~0ull : (1ull << released) - 1;
     }
   }
-  left_ = looks_ = 0;
+  *gate_ = {};
+  end_ = token_;
+  looks_ = 0;
   turns_over_ = false;
   release_token_ = empty_token_ = kNever;
 }

@@ -26,11 +26,10 @@ namespace {
 
 long membarrier(int command) noexcept { return ::syscall(SYS_membarrier, command, 0, 0); }
 
+constexpr std::size_t kPage = 4096;
+
 ProcessPage* make_page() noexcept {
-  void* memory = ::mmap(nullptr, sizeof(ProcessPage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory != MAP_FAILED && ::madvise(memory, sizeof(ProcessPage), MADV_WIPEONFORK) == 0)
-    return ::new (memory) ProcessPage{};
-  if (memory != MAP_FAILED) ::munmap(memory, sizeof(ProcessPage));
+  if (void* const memory = map_wiped_page()) return ::new (memory) ProcessPage{};
   static ProcessPage page{};
   static const int at_fork = ::pthread_atfork(nullptr, nullptr, [] { page.identity.store(0); page.registered.store(0); page.registering.store(0); });
   static_cast<void>(at_fork);
@@ -55,6 +54,18 @@ void register_now() noexcept {
 }
 
 }  // namespace
+
+void* map_wiped_page() noexcept {
+  void* const memory = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  if (::madvise(memory, kPage, MADV_WIPEONFORK) == 0) return memory;
+  ::munmap(memory, kPage);
+  return nullptr;
+}
+
+void unmap_wiped_page(void* page) noexcept {
+  if (page != nullptr) ::munmap(page, kPage);
+}
 
 ProcessPage& process_page() noexcept {
   static ProcessPage* const page = make_page();

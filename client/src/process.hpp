@@ -2,11 +2,12 @@
 // handle, and whether it is registered for membarrier.
 //
 // Both live in one page that the kernel wipes in a forked child (MADV_WIPEONFORK), so that noticing
-// a fork costs one load and needs no handler.
+// a fork costs one load and needs no handler. Fast paths do not even look: see WipedOnFork.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <new>
 
 namespace atoll_ipc {
 
@@ -38,6 +39,27 @@ void register_for_membarrier() noexcept;
 // The sleeper's half: makes every registered process's earlier stores visible, and orders this
 // thread's own. False: this kernel cannot, and the caller must not sleep long.
 bool heavy_barrier() noexcept;
+
+// A page that is all zero in a forked child; null: none to be had. And back.
+[[nodiscard]] void* map_wiped_page() noexcept;
+void unmap_wiped_page(void* page) noexcept;
+
+// A T that is all zero bytes in a forked child; get() is null if there is no memory for it.
+template <class T>
+class WipedOnFork {
+ public:
+  WipedOnFork() noexcept {
+    if (void* const page = map_wiped_page()) value_ = ::new (page) T{};
+  }
+  ~WipedOnFork() { unmap_wiped_page(value_); }
+  WipedOnFork(const WipedOnFork&) = delete;
+  WipedOnFork& operator=(const WipedOnFork&) = delete;
+  [[nodiscard]] T* get() const noexcept { return value_; }
+
+ private:
+  static_assert(sizeof(T) <= 4096);
+  T* value_ = nullptr;
+};
 
 // This machine has one CPU: spinning only keeps the other side from running. (A thread pinned to one of
 // several may well have its peer on another.)

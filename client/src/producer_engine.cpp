@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <limits>
 #include <utility>
@@ -22,6 +23,7 @@ constexpr unsigned kRingsToFence = 4;
 constexpr std::int64_t kPatienceNs = 2'000'000;
 constexpr std::uint64_t kFirstPauses = 32;
 constexpr std::uint64_t kPlentyPauses = 4096;
+constexpr unsigned kMostLittleRoom = 255;  // times that little room is taken without waiting, after waiting was in vain
 }
 
 ProducerEngine::ProducerEngine(Attached attached) : attached_(std::move(attached)) {}
@@ -44,6 +46,8 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
   Session& session = *attached_.session;
   process_ = &process_page();
   origin_ = {&process_->identity, session.identity()};
+  gate_ = wiped_.get();
+  if (gate_ == nullptr) return fail(Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
   interruptible_ = interruptible;
   auto header = attached_.take(Role::header);
   auto bell = attached_.take(Role::bell);
@@ -63,8 +67,8 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
   data_sleepers_ = &bell_->data.summary;
   mask_ = geometry_.capacity - 1;
   capacity_log2_ = geometry_.capacity_log2;
-  alignment_mask_ = geometry_.alignment - 1;
   payload_offset_ = protocol::payload_offset(0, geometry_.alignment);
+  record_end_ = detail::RecordEnd(payload_offset_, geometry_.alignment);
   max_payload_ = protocol::max_payload(geometry_.capacity, geometry_.alignment);
   changes_ = header_->changes.load_acquire();
   for (AttachedFile& file : attached_.files)
@@ -85,7 +89,7 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
   limit_ = 0;
   lane_->finished.store_release(0);
   lane_->room_wanted.store_release(protocol::kNoRoomWanted);
-  fence_ = !registered_for_membarrier(*process_);
+  set_fence(!registered_for_membarrier(*process_));
   lane_->wake_mode.store_release(static_cast<std::uint32_t>(fence_ ? protocol::WakeMode::fenced : protocol::WakeMode::registered));
   // Tells the broker that the lane is mapped: a memfd can be sealed against other writers now.
   if (attached_.manifest.backing == protocol::Backing::memfd)
@@ -109,7 +113,7 @@ ProducerEngine::~ProducerEngine() {
 }
 
 bool ProducerEngine::find(std::uint64_t length, Place& place) const noexcept {
-  place.span = span_of(length);
+  place.span = record_end_(0, length);
   const std::uint64_t offset = tail_ & mask_;
   place.at = offset + place.span > geometry_.capacity ? tail_ + (geometry_.capacity - offset) : tail_;
   place.end = place.at + place.span + protocol::kRecordHeaderSize;
@@ -141,6 +145,7 @@ void ProducerEngine::open_up() noexcept {
   open_until_ = std::min(limit, tail_ | mask_);
   lap_base_ = ring_ - (tail_ & ~mask_);
   empty_ = protocol::commit_word(protocol::RecordState::empty, tail_, capacity_log2_);
+  set_gate();
 }
 
 void ProducerEngine::silence(std::uint64_t position) noexcept {
@@ -188,6 +193,10 @@ std::uint64_t ProducerEngine::own_bound() const noexcept {
 
 bool ProducerEngine::readers_fence() const noexcept {
   return std::none_of(groups_.begin(), groups_.end(), [](const GroupInUse& group) { return (group.mapping.as<const protocol::GroupFile>()->flags & protocol::kGroupExclusive) != 0; });
+}
+
+bool ProducerEngine::single_file() const noexcept {
+  return std::has_single_bit(header_->active_lanes.load_relaxed()) && std::has_single_bit(header_->active_groups.load_relaxed());
 }
 
 bool ProducerEngine::groups_known() const noexcept {
@@ -243,9 +252,11 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
   if (held_back && !groups_known()) return Room::no_groups;
   // Cursors only grow, so those seen before do as long as they leave enough; looking takes a cache line from each group.
   std::uint64_t most = bound(true);
-  if (end + geometry_.capacity / 8 > most) most = bound(false);
+  // In steps of an eighth of the ring, or of four records if they are large.
+  const std::uint64_t step = std::max(geometry_.capacity / 8, std::min(4 * (end - tail_), geometry_.capacity / 2));
+  if (end + step > most) most = bound(false);
   if (end > most) return Room::full;
-  std::uint64_t raised = std::max(published_limit_, std::min(end + geometry_.capacity / 8, most));
+  std::uint64_t raised = std::max(published_limit_, std::min(end + step, most));
   if (tail_ >= checkpoint_at_ + geometry_.capacity / 16 && only_loan_ == kNoLoan) {
     const std::uint64_t count = lane_->checkpoint_count.load_relaxed();
     protocol::Checkpoint& checkpoint = lane_->checkpoints[count % protocol::kCheckpoints];
@@ -281,7 +292,7 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
 void ProducerEngine::set_wake_mode(bool fence) noexcept {
   lane_->wake_mode.store_release(static_cast<std::uint32_t>(fence ? protocol::WakeMode::fenced : protocol::WakeMode::registered));
   protocol::full_fence();
-  fence_ = fence;
+  set_fence(fence);
 }
 
 // Readers that fall asleep after every few records pay a membarrier each time, which interrupts the other CPUs;
@@ -296,7 +307,7 @@ void ProducerEngine::wake() noexcept {
 // A reader that keeps up frees record by record. Taking each bit of room at once would cost a look at the
 // groups for every record, so there is a short wait for an eighth of the ring. Every look takes the cursor's
 // cache line from the reader: how fast it comes on tells when to look again.
-void ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
+bool ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
   const std::uint64_t wanted = end + geometry_.capacity / 8 - std::min(end + geometry_.capacity / 8, geometry_.capacity);
   std::uint64_t before = least_cursor();
   std::uint64_t pauses = kFirstPauses;
@@ -306,10 +317,11 @@ void ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
     else
       ::sched_yield();
     const std::uint64_t now = least_cursor();
-    if (now <= before) return;
+    if (now <= before) return false;
     if (now < wanted) pauses = std::clamp<std::uint64_t>((wanted - now) * pauses / (now - before), 8, 1024);
     before = now;
   }
+  return before >= wanted;
 }
 
 Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline deadline) {
@@ -337,6 +349,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
   flush();
   Clock clock(deadline);
   bool counted = false;
+  bool waited = false;
   bool was_patient = false;
   for (;;) {
     if (header_->state.load_acquire() != static_cast<std::uint32_t>(protocol::SegmentState::live) || attached_.attachment->lost.load()) return Errc::removed;
@@ -351,7 +364,16 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
       }
       continue;
     }
-    if (room == Room::made) return Errc::ok;
+    if (room == Room::made) {
+      // Taking a little room now would mean another look, and the reader's cache line, for nearly every record. (Where
+      // there are others, the CPU is better left to them.)
+      if (waited || limit_ >= place.end + geometry_.capacity / 8 || (clock.left() >= 0 && clock.left() < kPatienceNs)) return Errc::ok;
+      if ((little_room_left_ > 0 && --little_room_left_ > 0) || !single_file()) return Errc::ok;
+      waited = true;
+      little_room_ = wait_for_plenty(place.end) ? 0 : std::min(2 * little_room_ + 1, kMostLittleRoom);
+      little_room_left_ = little_room_;
+      continue;
+    }
     if (attached_.manifest.when_full == protocol::WhenFull::drop_new) {
       lane_->dropped.store_relaxed(lane_->dropped.load_relaxed() + 1);
       return Errc::dropped;
@@ -384,6 +406,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
       session.notifier().tell(notice_);
       continue;
     }
+    waited = true;
     if (sleeper_.spin(changed) || sleeper_.yield(changed)) {
       wait_for_plenty(place.end);
       continue;
@@ -453,6 +476,7 @@ Result<void> ProducerEngine::settle(std::uint64_t token, bool commit) {
   record(token)->commit.store_release(
       protocol::commit_word(commit ? protocol::RecordState::committed : protocol::RecordState::aborted, token, geometry_.capacity_log2));
   ATOLL_KILL_POINT("loan.settled");
+  set_gate();
   if (!commit) lane_->aborted.store_relaxed(lane_->aborted.load_relaxed() + 1);
   publish_settled();
   flush();
@@ -465,6 +489,7 @@ Result<void> ProducerEngine::finish() {
   ATOLL_KILL_POINT("finish.stored");
   finished_ = true;
   limit_ = open_until_ = 0;  // the next send takes it back
+  set_gate();
   flush();
   return {};
 }

@@ -15,6 +15,7 @@
 #include "attached.hpp"
 #include "bell_ringer.hpp"
 #include "notifier.hpp"
+#include "process.hpp"
 
 namespace atoll_ipc {
 
@@ -109,6 +110,11 @@ class ProducerEngine final : public detail::FastProducer {
   void pad(std::uint64_t length) noexcept;
   // Lets the fast path go as far as the lap and the limit allow.
   void open_up() noexcept;
+  void set_gate() noexcept { gate_->open_until = only_loan_ == kNoLoan ? open_until_ : 0; }
+  void set_fence(bool fence) noexcept {
+    fence_ = fence;
+    sleepers_seen_ = fence ? &detail::kMaybe : data_sleepers_;
+  }
   void add_loan(const OpenLoan& loan);
   bool remove_loan(std::uint64_t token) noexcept;
   [[nodiscard]] OpenLoan oldest_loan() const noexcept {
@@ -116,7 +122,8 @@ class ProducerEngine final : public detail::FastProducer {
   }
   void publish_settled() noexcept;
   void set_wake_mode(bool fence) noexcept;
-  void wait_for_plenty(std::uint64_t end) noexcept;
+  // Waits until there is an eighth of the ring, as long as readers go on. False: they do not.
+  bool wait_for_plenty(std::uint64_t end) noexcept;
   // With which cursor the wait for room is over; to be said before sleeping.
   void want_room(std::uint64_t cursor) noexcept;
   // The wait is over, with or without room.
@@ -127,6 +134,8 @@ class ProducerEngine final : public detail::FastProducer {
   enum class Room { made, full, no_groups };
   Room raise_limit(std::uint64_t end);
   [[nodiscard]] bool groups_known() const noexcept;
+  // One lane, one group.
+  [[nodiscard]] bool single_file() const noexcept;
   // Those of groups that may be shared always do, after they moved a cursor.
   [[nodiscard]] bool readers_fence() const noexcept;
   Result<void> learn_groups();
@@ -136,6 +145,7 @@ class ProducerEngine final : public detail::FastProducer {
   [[nodiscard]] std::uint64_t own_bound() const noexcept;
 
   Attached attached_;
+  WipedOnFork<detail::ProducerGate> wiped_;
   Mapping header_mapping_;
   Mapping bell_mapping_;
   Mapping lane_mapping_;
@@ -154,6 +164,8 @@ class ProducerEngine final : public detail::FastProducer {
   std::uint64_t changes_ = 0;
   std::uint64_t rang_at_ = 0;   // sequence_ when somebody was woken last
   unsigned rings_ = 0;          // in a row, with few records between
+  unsigned little_room_ = 0;    // where waiting for plenty was in vain: how often to take little room before it is tried again
+  unsigned little_room_left_ = 0;
   bool interruptible_ = false;
   bool finished_ = false;
   bool armed_ = false;            // notice_ waits for the cursor armed_for_

@@ -58,11 +58,13 @@ Result<void> ReaderEngine::adopt_files(bool interruptible) {
   interruptible_ = interruptible;
   process_ = &process_page();
   origin_ = {&process_->identity, attached_.session->identity()};
+  gate_ = wiped_.get();
+  if (gate_ == nullptr) return fail(Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
   geometry_ = attached_.geometry();
   mask_ = geometry_.capacity - 1;
   capacity_log2_ = geometry_.capacity_log2;
-  alignment_mask_ = geometry_.alignment - 1;
   payload_offset_ = protocol::payload_offset(0, geometry_.alignment);
+  record_end_ = detail::RecordEnd(payload_offset_, geometry_.alignment);
   auto header = attached_.take(Role::header);
   auto bell = attached_.take(Role::bell);
   if (!header) return tl::unexpected(header.error());
@@ -177,7 +179,7 @@ Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
   }
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(max, protocol::kClaimRecords));
   if (run.count < most && token_ == run.token + 1) run.count += next_many(most - run.count);
-  if (run.count == most || left_ != 0) return Errc::ok;
+  if (run.count == most || token_ != end_) return Errc::ok;
   const Pause pause(*this);
   for (Raw more; run.count < most && fill_alike(more, run.token + run.count - 1);) {
     ++run.count;
@@ -188,10 +190,9 @@ Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
 
 Errc ReaderEngine::release_run(std::uint64_t token, std::uint32_t count) {
   const std::uint64_t last = token + count - 1;
-  if (last < token_ && release_fast(token, item_ - (token_ - last), count)) {
-    if (producer_sleeps()) wake_producer();
-    return Errc::ok;
-  }
+  const Released released = last < token_ ? release_fast(token, item_at(last), count) : Released::no;
+  if (released == Released::and_wake) wake_producer();
+  if (released != Released::no) return Errc::ok;
   const Pause pause(*this);
   return do_release_run(token, count);
 }
@@ -214,7 +215,7 @@ Errc ReaderEngine::receive_slow(Raw* out, std::size_t max, std::size_t& count, D
   empty_token_ = empty != nullptr ? token_ : kNever;
   if (empty != nullptr) finished_word_ = &empty->header->finished;
   if (postponed_ != Errc::ok) {  // the next call comes here
-    left_ = 0;
+    end_ = token_;
     turns_over_ = false;
   }
   return code;
@@ -237,7 +238,7 @@ Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count,
   if (max == 0) return Errc::ok;
   if (count == 0 && postponed_ != Errc::ok) [[unlikely]]
     return std::exchange(postponed_, Errc::ok);
-  fence_ = !registered_for_membarrier(*process_);
+  set_fence(!registered_for_membarrier(*process_));
   if (changed()) [[unlikely]]
     learn_lanes();
   Errc code = fill(out, max, count);

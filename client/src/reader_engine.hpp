@@ -19,6 +19,7 @@
 #include "attached.hpp"
 #include "bell_ringer.hpp"
 #include "notifier.hpp"
+#include "process.hpp"
 
 namespace atoll_ipc {
 
@@ -63,16 +64,19 @@ class ReaderEngine : public detail::FastReader {
   [[nodiscard]] Error detail_error(Errc code) const;
 
   Errc release(std::uint64_t token) {
-    if (token >= token_ || !release_fast(token, item_ - (token_ - token))) [[unlikely]]
+    if (token >= token_) [[unlikely]]
       return release_slow(token);
-    if (producer_sleeps()) [[unlikely]]
+    const Released released = release_fast(token, item_at(token));
+    if (released == Released::no) [[unlikely]]
+      return release_slow(token);
+    if (released == Released::and_wake) [[unlikely]]
       wake_producer();
     return Errc::ok;
   }
   // `count` records of one batch from this one on.
   Errc release_run(std::uint64_t token, std::uint32_t count);
   Errc release_slow(std::uint64_t token) { return Pause(*this), do_release(token); }
-  // After producer_sleeps().
+  // After Released::and_wake.
   virtual void wake_producer() noexcept {}
   // The record of a view that is not released; it stays where it is until then.
   [[nodiscard]] virtual const detail::Item* item_of(std::uint64_t token) const noexcept = 0;
@@ -162,6 +166,11 @@ class ReaderEngine : public detail::FastReader {
     const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane.ring + ((position & mask_) & ~15ull));
     return protocol::decided(header->commit.load_acquire(), protocol::commit_word(protocol::RecordState::empty, position, capacity_log2_));
   }
+  // May releases go without a fence before they look for a sleeping producer?
+  void set_fence(bool fence) noexcept {
+    fence_ = fence;
+    sleepers_seen_ = fence ? &detail::kMaybe : room_sleepers_;
+  }
   void learn_lanes();
   [[nodiscard]] bool ended();
   // Where nothing was found: is there a lane that contradicts itself?
@@ -169,6 +178,7 @@ class ReaderEngine : public detail::FastReader {
   Errc damaged(Lane& lane, std::uint64_t position);
 
   Attached attached_;
+  WipedOnFork<detail::ReaderGate> wiped_;
   Mapping header_mapping_;
   Mapping bell_mapping_;
   const protocol::SegmentHeader* header_ = nullptr;

@@ -241,9 +241,12 @@ class ATOLL_CXX_API View {
   [[nodiscard]] bool redelivered() const noexcept { return deliveries_ > 1; }
   [[gnu::always_inline]] Result<void> release() {
     detail::FastReader* const fast = std::exchange(fast_, nullptr);
-    if (fast == nullptr || !fast->release_fast(token_, item_)) [[unlikely]]
+    if (fast == nullptr) [[unlikely]]
       return release_slow(fast, token_);
-    if (fast->producer_sleeps()) [[unlikely]]
+    const auto released = fast->release_fast(token_, item_);
+    if (released == detail::FastReader::Released::no) [[unlikely]]
+      return release_slow(fast, token_);
+    if (released == detail::FastReader::Released::and_wake) [[unlikely]]
       wake(fast);
     return {};
   }
@@ -335,9 +338,12 @@ class ATOLL_CXX_API Views {
   Result<void> release() {
     detail::FastReader* const fast = std::exchange(fast_, nullptr);
     const std::uint32_t count = std::exchange(count_, 0);
-    if (fast == nullptr || !fast->release_fast(token_, items_ + count - 1, count)) [[unlikely]]
+    if (fast == nullptr) [[unlikely]]
       return release_slow(fast, token_, count);
-    if (fast->producer_sleeps()) [[unlikely]]
+    const auto released = fast->release_fast(token_, items_ + count - 1, count);
+    if (released == detail::FastReader::Released::no) [[unlikely]]
+      return release_slow(fast, token_, count);
+    if (released == detail::FastReader::Released::and_wake) [[unlikely]]
       View::wake(fast);
     return {};
   }
@@ -379,17 +385,12 @@ class ATOLL_CXX_API Consumer {
   [[gnu::always_inline]] Result<View> receive(Deadline deadline = Deadline::never()) {
     detail::FastReader* const fast = fast_;
     if (fast != nullptr) [[likely]] {
-      std::uint64_t token = fast->token_;
-      const detail::Item* item = fast->next();
-      if (item == nullptr && deadline.timeout_ns() != 0 && fast->watch(deadline.timeout_ns())) token = fast->token_, item = fast->next();
-      if (item != nullptr) [[likely]]
+      const std::uint64_t token = fast->token_;
+      if (const detail::Item* const item = fast->next(); item != nullptr) [[likely]]
         return View(fast, item, token, 0, fast->lane_, fast->deliveries_);
       if (deadline.timeout_ns() == 0 && fast->surely_nothing()) return fail(Errc::timed_out);
     }
-    Slow slow{};
-    if (const Errc code = receive_slow(fast, deadline, slow); code != Errc::ok) [[unlikely]]
-      return problem(fast, code);
-    return View(fast, slow.item, slow.token, slow.lost, slow.lane, slow.deliveries);
+    return receive_slow(fast, deadline);
   }
   // Waits for the first only. 1 to `max` records; at most 64, and of one lane.
   Result<Views> receive_many(std::size_t max = 64, Deadline deadline = Deadline::never());
@@ -402,13 +403,7 @@ class ATOLL_CXX_API Consumer {
   friend class Client;
   friend struct EngineAccess;
   explicit Consumer(std::unique_ptr<ReaderEngine> engine) noexcept;
-  struct Slow {
-    const detail::Item* item;
-    std::uint64_t token, lost;
-    std::uint16_t lane, deliveries;
-  };
-  static Errc receive_slow(detail::FastReader* fast, Deadline deadline, Slow& out);
-  static tl::unexpected<Error> problem(detail::FastReader* fast, Errc code);
+  static Result<View> receive_slow(detail::FastReader* fast, Deadline deadline);
   detail::FastReader* fast_;  // a ReaderEngine, owned
 };
 

@@ -24,7 +24,7 @@
 namespace atoll_ipc::detail {
 
 // Grows with every change of the structs below.
-inline constexpr std::uint32_t kInterface = 2;
+inline constexpr std::uint32_t kInterface = 3;
 
 // Is this still the process that made the handle? The word is wiped in a forked child.
 struct Origin {
@@ -33,15 +33,33 @@ struct Origin {
   [[nodiscard]] bool here() const noexcept { return process->load(std::memory_order_relaxed) == identity; }
 };
 
-// Copies n bytes. Small sizes in line: a call costs more than the copy. `to` is aligned to 16, and what
-// lies behind it up to the next multiple of 16 may be written.
-[[gnu::always_inline]] inline void copy_payload(std::byte* to, const void* data, std::uint64_t n) noexcept {
-  using Vector [[gnu::vector_size(16), gnu::may_alias, gnu::aligned(1)]] = std::uint64_t;
+// What of a handle stands in memory that the kernel wipes in a forked child (process.hpp of the library). There it is
+// all zero, and the fast paths, which cannot go on without it, say no: noticing a fork costs them nothing.
+struct ProducerGate {
+  std::uint64_t open_until = 0;  // see FastProducer::open_until_
+};
+
+using Vector [[gnu::vector_size(16), gnu::may_alias, gnu::aligned(1)]] = std::uint64_t;
+
+// 16 bytes, read by eights: a caller who has just written numbers or pointers into the message would else wait until
+// those stores, and all before them, have left the store buffer (a load that spans two stores is not forwarded).
+[[gnu::always_inline]] inline Vector load_by_eights(const std::byte* from) noexcept {
+#if defined(__SSE2__)
+  Vector value;
+  __asm__("movq %1, %0\n\tmovhps %2, %0" : "=&x"(value) : "m"(*reinterpret_cast<const std::uint64_t*>(from)), "m"(*reinterpret_cast<const std::uint64_t*>(from + 8)));
+  return value;
+#else
+  return *reinterpret_cast<const Vector*>(from);
+#endif
+}
+
+// Small sizes are copied in line: a call costs more than the copy.
+inline constexpr std::uint64_t kCopiedInLine = 256;
+
+// Copies n bytes, at most kCopiedInLine. `to` is aligned to 16, and what lies behind it up to the next multiple of 16
+// may be written.
+[[gnu::always_inline]] inline void copy_small(std::byte* to, const void* data, std::uint64_t n) noexcept {
   const auto* from = static_cast<const std::byte*>(data);
-  if (n > 256) {
-    std::memcpy(to, from, n);
-    return;
-  }
   if (n < 16) {
     if (n >= 8) {
       std::memcpy(to, from, 8);
@@ -56,16 +74,32 @@ struct Origin {
   }
   std::uint64_t i = 0;
   for (; i + 64 <= n; i += 64) {
-    const Vector a = *reinterpret_cast<const Vector*>(from + i), b = *reinterpret_cast<const Vector*>(from + i + 16);
-    const Vector c = *reinterpret_cast<const Vector*>(from + i + 32), d = *reinterpret_cast<const Vector*>(from + i + 48);
+    const Vector a = load_by_eights(from + i), b = load_by_eights(from + i + 16);
+    const Vector c = load_by_eights(from + i + 32), d = load_by_eights(from + i + 48);
     *reinterpret_cast<Vector*>(to + i) = a;
     *reinterpret_cast<Vector*>(to + i + 16) = b;
     *reinterpret_cast<Vector*>(to + i + 32) = c;
     *reinterpret_cast<Vector*>(to + i + 48) = d;
   }
-  for (; i + 16 <= n; i += 16) *reinterpret_cast<Vector*>(to + i) = *reinterpret_cast<const Vector*>(from + i);
-  if (i < n) *reinterpret_cast<Vector*>(to + n - 16) = *reinterpret_cast<const Vector*>(from + n - 16);
+  for (; i + 16 <= n; i += 16) *reinterpret_cast<Vector*>(to + i) = load_by_eights(from + i);
+  if (i < n) *reinterpret_cast<Vector*>(to + n - 16) = load_by_eights(from + n - 16);
 }
+[[gnu::always_inline]] inline void copy_payload(std::byte* to, const void* data, std::uint64_t n) noexcept {
+  if (n > kCopiedInLine) std::memcpy(to, data, n);
+  else copy_small(to, data, n);
+}
+
+// Stands in for a word that says whether somebody sleeps, where a fence is due before that is looked at.
+inline constexpr protocol::Word64 kMaybe{1};
+
+// Where a record without extensions ends that begins at `position`, a multiple of the alignment.
+struct RecordEnd {
+  std::uint64_t over = 31;       // payload offset + alignment - 1
+  std::uint64_t mask = ~15ull;   // of the alignment
+  RecordEnd() noexcept = default;
+  RecordEnd(std::uint64_t payload_offset, std::uint64_t alignment) noexcept : over(payload_offset + alignment - 1), mask(~(alignment - 1)) {}
+  std::uint64_t operator()(std::uint64_t position, std::uint64_t length) const noexcept { return (position + length + over) & mask; }
+};
 
 // ---- Writing ----
 
@@ -74,48 +108,38 @@ struct FastProducer {
   static constexpr std::uint64_t kSeveralLoans = ~1ull;
   static constexpr std::uint64_t kTogether = 16384;
 
-  Origin origin_;
+  ProducerGate* gate_ = nullptr;
   std::byte* lap_base_ = nullptr;  // of this lap: lap_base_ + position is the place of a position
   std::byte* ring_ = nullptr;
   protocol::LaneHeader* lane_ = nullptr;
-  const protocol::Word64* data_sleepers_ = nullptr;  // is anybody asleep who waits for records?
-  std::uint64_t alignment_mask_ = 15;
+  const protocol::Word64* sleepers_seen_ = nullptr;  // data_sleepers_, or with fence_ kMaybe
+  RecordEnd record_end_;
   std::uint64_t payload_offset_ = 16;
   std::uint64_t max_payload_ = 0;
   std::uint64_t tail_ = 0;
   std::uint64_t sequence_ = 0;
   // Records that end at or below this position need no permission: they end before the lap does, and the
-  // limit covers record and terminator. 0 sends the next record through the library.
+  // limit covers record and terminator. 0 sends the next record through the library. The gate has it while no loan is
+  // open, and 0 then.
   std::uint64_t open_until_ = 0;
   std::uint64_t only_loan_ = kNoLoan;  // position of the one open loan; several are kept by the engine
   std::uint64_t only_loan_sequence_ = 0;
   std::uint32_t empty_ = 0;      // the commit word of this lap's EMPTY places; the others' are above it
   bool fence_ = true;
+  const protocol::Word64* data_sleepers_ = nullptr;  // is anybody asleep who waits for records?
+  Origin origin_;
   std::uint64_t mask_ = 0;       // capacity - 1
   unsigned capacity_log2_ = 0;
 
   [[nodiscard]] protocol::RecordHeader* record(std::uint64_t position) const noexcept {
     return reinterpret_cast<protocol::RecordHeader*>(ring_ + (position & mask_));
   }
-  [[nodiscard]] std::uint64_t span_of(std::uint64_t length) const noexcept {
-    return payload_offset_ + ((length + alignment_mask_) & ~alignment_mask_);
-  }
 
   // A record, committed and published, but nobody woken. No: no room known, a loan is open, another process.
   [[gnu::always_inline]] bool store_fast(const void* data, std::uint64_t length, std::uint16_t content) noexcept {
-    const std::uint64_t at = tail_, end = at + span_of(length);
-    if (length > max_payload_ || end > open_until_ || only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
-      return false;
-    std::byte* const place = describe(at, end, content);
-    ATOLL_KILL_POINT("send.begun");
-    copy_payload(place + payload_offset_, data, length);
-    ATOLL_KILL_POINT("send.written");
-    // SYNC commit: pairs with the readers' acquire. Producer dies before: the broker drops it. After: delivered.
-    commit<__ATOMIC_RELEASE>(place, empty_ + kCommitted, length);
-    ATOLL_KILL_POINT("send.committed");
-    tail_ = end;
-    publish(end, ++sequence_);
-    return true;
+    if (length > kCopiedInLine) [[unlikely]]
+      return store_large(data, length, content);
+    return store<&copy_small>(data, length, content);
   }
 
   // The first of n records that there is room for, up to some 16 KiB, as one: the first one's commit word is
@@ -126,12 +150,11 @@ struct FastProducer {
     const std::uint64_t first = tail_;
     std::uint64_t at = first, first_length = 0;
     std::size_t i = 0;
-    if (only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
-      return 0;
+    const std::uint64_t open_until = gate_->open_until;
     for (; i < n && at - first < kTogether; ++i) {
       const std::span<const std::byte> data = get(i);
-      const std::uint64_t end = at + span_of(data.size());
-      if (data.size() > max_payload_ || end > open_until_) [[unlikely]]
+      const std::uint64_t end = record_end_(at, data.size());
+      if (data.size() > max_payload_ || end > open_until) [[unlikely]]
         break;
       std::byte* const place = describe(at, end, content);
       ATOLL_KILL_POINT("send_many.begun");
@@ -154,13 +177,14 @@ struct FastProducer {
   // Payload memory of a new record; null: as store_fast. It becomes CLAIMED only when another one is begun
   // behind it: until then its place looks as free as it is to everybody else.
   [[gnu::always_inline]] std::byte* loan_fast(std::uint64_t length, std::uint16_t content) noexcept {
-    const std::uint64_t at = tail_, end = at + span_of(length);
-    if (length > max_payload_ || end > open_until_ || only_loan_ != kNoLoan || !origin_.here()) [[unlikely]]
+    const std::uint64_t at = tail_, end = record_end_(at, length);
+    if (length > max_payload_ || end > gate_->open_until) [[unlikely]]
       return nullptr;
     std::byte* const place = describe(at, end, content);
     __atomic_store_n(reinterpret_cast<std::uint32_t*>(place + 4), static_cast<std::uint32_t>(length), __ATOMIC_RELAXED);
     ATOLL_KILL_POINT("loan.begun");
     tail_ = end;
+    gate_->open_until = 0;
     only_loan_ = at;
     only_loan_sequence_ = sequence_++;
     return place + payload_offset_;
@@ -173,14 +197,17 @@ struct FastProducer {
     record(at)->commit.store_release(protocol::commit_word(protocol::RecordState::committed, at, capacity_log2_));
     ATOLL_KILL_POINT("loan.settled");
     only_loan_ = kNoLoan;
+    gate_->open_until = open_until_;
     publish(tail_, sequence_);
     return true;
   }
 
   // After what was stored: is there somebody to wake?
   [[nodiscard]] [[gnu::always_inline]] bool somebody_sleeps() const noexcept {
-    if (fence_) [[unlikely]]
-      protocol::full_fence();
+    if (sleepers_seen_->load_relaxed() == 0) [[likely]]
+      return false;
+    if (!fence_) return true;
+    protocol::full_fence();
     return data_sleepers_->load_relaxed() != 0;
   }
 
@@ -199,6 +226,27 @@ struct FastProducer {
   }
 
  private:
+  template <auto kCopy>
+  [[gnu::always_inline]] bool store(const void* data, std::uint64_t length, std::uint16_t content) noexcept {
+    const std::uint64_t at = tail_, end = record_end_(at, length);
+    if (length > max_payload_ || end > gate_->open_until) [[unlikely]]
+      return false;
+    std::byte* const place = describe(at, end, content);
+    ATOLL_KILL_POINT("send.begun");
+    kCopy(place + payload_offset_, data, length);
+    ATOLL_KILL_POINT("send.written");
+    // SYNC commit: pairs with the readers' acquire. Producer dies before: the broker drops it. After: delivered.
+    commit<__ATOMIC_RELEASE>(place, empty_ + kCommitted, length);
+    ATOLL_KILL_POINT("send.committed");
+    tail_ = end;
+    publish(end, ++sequence_);
+    return true;
+  }
+  // By itself: a call on the way would make the small ones save registers.
+  [[gnu::noinline]] bool store_large(const void* data, std::uint64_t length, std::uint16_t content) noexcept {
+    return store<&copy_payload>(data, length, content);
+  }
+
   static constexpr auto kCommitted = static_cast<std::uint32_t>(protocol::RecordState::committed);
   // Sequence, flags and type of a record at the tail, in this lap; and it sees to it that the place behind says
   // nothing to readers. The place itself says nothing already: it was behind the record before.
@@ -255,57 +303,63 @@ struct Stretch {
   // Notes the record at `position` and goes on to the next one, if it is plain: committed, the next in number,
   // without extensions, not the last of its lap. (Position and number are the caller's registers: going
   // through memory would cost a store-to-load round for every record.)
-  [[gnu::always_inline]] bool note(std::uint64_t& position, std::uint64_t& sequence, std::uint64_t payload_offset, std::uint64_t alignment_mask, Item& item) const noexcept {
+  [[gnu::always_inline]] bool note(std::uint64_t& position, std::uint64_t& sequence, std::uint64_t payload_offset, RecordEnd record_end, Item& item) const noexcept {
     const std::byte* const place = base + position;
     // SYNC commit: commit word and length in one acquire load, which pairs with the producer's release store.
     const std::uint64_t first = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(place), __ATOMIC_ACQUIRE);
     if (static_cast<std::uint32_t>(first) != committed) return false;
     const std::uint64_t second = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(place + 8), __ATOMIC_RELAXED);
-    const std::uint64_t length = first >> 32;
-    const std::uint64_t span = payload_offset + ((length + alignment_mask) & ~alignment_mask);
-    if (position + span >= end || static_cast<std::uint32_t>(second) != static_cast<std::uint32_t>(sequence) || (second & kExtensionMask) != 0) [[unlikely]]
+    const std::uint64_t length = first >> 32, behind = record_end(position, length);
+    const auto rest = static_cast<std::uint32_t>(second >> 32);
+    if (behind >= end || static_cast<std::uint32_t>(second) != static_cast<std::uint32_t>(sequence) || (rest & kExtensionMask) != 0) [[unlikely]]
       return false;
-    position += span;
+    position = behind;
     item.data = place + payload_offset;
-    item.end = position;
+    item.end = behind;
     item.sequence = sequence++;
     item.length = static_cast<std::uint32_t>(length);
-    item.rest = static_cast<std::uint32_t>(second >> 32);
+    item.rest = rest;
     return true;
   }
   [[nodiscard]] std::uint32_t empty() const noexcept { return committed - static_cast<std::uint32_t>(protocol::RecordState::committed); }
-  static constexpr std::uint64_t kExtensionMask = 0xffull << 48;
+  static constexpr std::uint32_t kExtensionMask = 0xffu << 16;  // in Item::rest
 };
 static_assert(offsetof(protocol::RecordHeader, commit) == 0 && offsetof(protocol::RecordHeader, length) == 4);
 static_assert(offsetof(protocol::RecordHeader, sequence) == 8 && offsetof(protocol::RecordHeader, flags) == 12 && offsetof(protocol::RecordHeader, extension_length) == 14);
 
+// See ProducerGate.
+struct ReaderGate {
+  Stretch stretch;                     // where the next record is looked for; no base: records are noted already
+  protocol::Word64* cursor = nullptr;  // LanePosition::cursor, if the library need not decide on releases
+};
+
 // A reader's current batch, of up to 64 records of one lane, as far as it needs no decision of the library.
 // The library fills this in before it returns to the caller and takes it back when it is called.
+// In an exclusive group records are found in the lane as they are asked for ("it walks"); else they are noted already.
 struct FastReader {
   static constexpr std::uint64_t kNever = ~0ull;
 
-  Origin origin_;
-  Item* item_ = nullptr;      // where the next record is noted, or will be
+  ReaderGate* gate_ = nullptr;
+  Item* items_ = nullptr;     // of the batch; a record's is at its token modulo kClaimRecords
   std::uint64_t token_ = 0;   // the next record's
-  std::uint32_t left_ = 0;    // records that may be given without the library
-  std::uint16_t lane_ = 0;
-  std::uint16_t deliveries_ = 1;
-  bool walks_ = false;        // exclusive group: records are found in the lane as they are asked for; else they are noted already
-  bool fence_ = true;
-  // Records come back in order, from the first of the batch on: the next one's token, and the one that is
-  // for the library to decide (the last of a claim).
-  std::uint64_t release_token_ = kNever;
-  std::uint64_t release_end_ = 0;
-  protocol::Word64* done_word_ = nullptr;          // walks_: LanePosition::cursor; else Claim::acked
-  const protocol::Word64* room_sleepers_ = nullptr;  // does a producer sleep that waits for room?
-  const protocol::Word64* room_wanted_ = nullptr;    // walks_: LaneHeader::room_wanted
-  // walks_
-  std::uint64_t position_ = 0;
+  std::uint64_t end_ = 0;     // tokens below it may be given without the library
+  std::uint64_t position_ = 0;  // of the next record, where it walks
   std::uint64_t sequence_ = 0;
   protocol::LanePosition* place_ = nullptr;
-  Stretch stretch_;
   std::uint64_t payload_offset_ = 16;
-  std::uint64_t alignment_mask_ = 15;
+  RecordEnd record_end_;
+  std::uint16_t lane_ = 0;
+  std::uint16_t deliveries_ = 1;
+  bool fence_ = true;
+  // Records come back in order, from the first of the batch on: the next one's token; where it does not walk, the one
+  // that is for the library to decide (the last of a claim); and Claim::acked.
+  std::uint64_t release_token_ = kNever;
+  std::uint64_t release_end_ = 0;
+  protocol::Word64* acked_ = nullptr;
+  const protocol::Word64* sleepers_seen_ = &kMaybe;  // room_sleepers_, or with fence_ kMaybe
+  const protocol::Word64* room_sleepers_ = nullptr;  // does a producer sleep that waits for room?
+  const protocol::Word64* room_wanted_ = nullptr;    // LaneHeader::room_wanted
+  Origin origin_;
   // For surely_nothing().
   std::uint64_t empty_token_ = kNever;  // token_ when the library found nothing, in the only lane there is
   const protocol::Word64* changes_word_ = nullptr;
@@ -321,33 +375,38 @@ struct FastReader {
 
   // The next record. Null: ask the library.
   [[gnu::always_inline]] const Item* next() noexcept {
-    if ((left_ == 0 && !turn_over()) || !origin_.here()) [[unlikely]]
-      return nullptr;
-    Item* const item = item_;
-    if (walks_) {
-      std::uint64_t position = position_, sequence = sequence_;
-      if (!stretch_.note(position, sequence, payload_offset_, alignment_mask_, *item)) return nullptr;
-      took(position, sequence);
+    const std::uint64_t token = token_;
+    const Stretch& stretch = gate_->stretch;
+    if (stretch.base == nullptr) {
+      if (token == end_ || !origin_.here()) [[unlikely]]
+        return nullptr;
+      token_ = token + 1;
+      return item_at(token);
     }
-    item_ = item + 1;
-    ++token_;
-    --left_;
+    if (token == end_ && !turn_over()) [[unlikely]]
+      return nullptr;
+    Item* const item = item_at(token);
+    std::uint64_t position = position_, sequence = sequence_;
+    if (!stretch.note(position, sequence, payload_offset_, record_end_, *item)) return nullptr;
+    took(position, sequence);
+    token_ = token + 1;
     return item;
   }
-  // Up to `most` further ones. Returns how many.
+  // Up to `most` further ones, of the same batch. Returns how many.
   std::uint32_t next_many(std::uint32_t most) noexcept {
-    if (most > left_) most = left_;
-    std::uint32_t n = most;
-    if (walks_) {
-      const Stretch stretch = stretch_;
-      const std::uint64_t offset = payload_offset_, alignment_mask = alignment_mask_;
+    const std::uint64_t left = end_ - token_;
+    std::uint32_t n = most < left ? most : static_cast<std::uint32_t>(left);
+    if (const Stretch stretch = gate_->stretch; stretch.base != nullptr) {
+      const std::uint64_t offset = payload_offset_;
+      const RecordEnd record_end = record_end_;
       std::uint64_t position = position_, sequence = sequence_;
-      for (n = 0; n < most && stretch.note(position, sequence, offset, alignment_mask, item_[n]);) ++n;
+      Item* item = item_at(token_);
+      Item* const end = item + n;
+      while (item != end && stretch.note(position, sequence, offset, record_end, *item)) ++item;
+      n -= static_cast<std::uint32_t>(end - item);
       if (n > 0) took(position, sequence);
     }
-    item_ += n;
     token_ += n;
-    left_ -= n;
     return n;
   }
   [[gnu::always_inline]] bool take(RawView& out) noexcept {
@@ -357,20 +416,25 @@ struct FastReader {
     out = {item->data, item->length, item->sequence, 0, lane_, item->content(), deliveries_, 0, token};
     return true;
   }
+  [[nodiscard]] Item* item_at(std::uint64_t token) const noexcept { return items_ + (token & (protocol::kClaimRecords - 1)); }
 
   // After next() said no: waits a moment for the next record, if that is all there is to wait for. True: something is
   // there; next() may still leave it to the library.
   // A reader as fast as its producer would take the cache line away for every single record: after a row of
   // records it first stays away from it (at most about 0.8 us) and then finds many.
   [[gnu::noinline]] bool watch(std::int64_t timeout_ns) noexcept {
-    if (looks_ == 0 || timeout_ns == 0 || !origin_.here()) [[unlikely]]
+    const Stretch& stretch = gate_->stretch;
+    if (looks_ == 0 || timeout_ns == 0 || stretch.base == nullptr) [[unlikely]]
       return false;
+    const auto* const word = reinterpret_cast<const protocol::RecordHeader*>(stretch.base + position_);
+    const std::uint32_t empty = stretch.empty();
+    watched_ = Watched::paid;
+    // What next() left to the library is there already.
+    if (protocol::decided(word->commit.load_relaxed(), empty)) return true;
     const std::uint64_t row = token_ - std::exchange(row_begin_, token_);
     for (std::uint64_t i = row < 2 ? 0 : 4 * row < kMostPauses ? 4 * row : kMostPauses; i > 0; --i) protocol::spin_pause();
-    const auto* const word = reinterpret_cast<const protocol::RecordHeader*>(stretch_.base + position_);
-    watched_ = Watched::paid;
     for (std::uint32_t i = timeout_ns > 0 && looks_ > kTimedLooks ? kTimedLooks : looks_; i > 0; --i) {
-      if (protocol::decided(word->commit.load_relaxed(), stretch_.empty())) return true;
+      if (protocol::decided(word->commit.load_relaxed(), empty)) return true;
       protocol::spin_pause();
     }
     watched_ = Watched::in_vain;
@@ -381,37 +445,46 @@ struct FastReader {
 
   // After next() said no: is it certain that there is nothing, and nothing else to do or to tell?
   [[nodiscard]] [[gnu::always_inline]] bool surely_nothing() const noexcept {
-    return token_ == empty_token_ && left_ != 0 && origin_.here() &&
-           !protocol::decided(reinterpret_cast<const protocol::RecordHeader*>(stretch_.base + position_)->commit.load_relaxed(), stretch_.empty()) &&
+    const Stretch& stretch = gate_->stretch;
+    return token_ == empty_token_ && token_ != end_ && stretch.base != nullptr &&
+           !protocol::decided(reinterpret_cast<const protocol::RecordHeader*>(stretch.base + position_)->commit.load_relaxed(), stretch.empty()) &&
            changes_word_->load_relaxed() == changes_ && finished_word_->load_relaxed() == 0;
   }
 
-  // Releases `count` records, `last` the last of them. No: the library decides (and tells errors).
-  [[gnu::always_inline]] bool release_fast(std::uint64_t token, const Item* last, std::uint32_t count = 1) noexcept {
-    if (token != release_token_ || token + count > release_end_ || !origin_.here()) [[unlikely]]
-      return false;
+  // Releases `count` records, `last` the last of them. no: the library decides (and tells errors). and_wake: the
+  // producer sleeps until there is as much room as there is now.
+  enum class Released { no, yes, and_wake };
+  [[gnu::always_inline]] Released release_fast(std::uint64_t token, const Item* last, std::uint32_t count = 1) noexcept {
+    if (token != release_token_) [[unlikely]]
+      return Released::no;
+    if (protocol::Word64* const cursor = gate_->cursor; cursor != nullptr) {
+      release_token_ = token + count;
+      const std::uint64_t end = last->end;
+      // SYNC cursor: the records are done from here on, whatever happens to this process.
+      cursor->store_release(end);
+      ATOLL_KILL_POINT("released");
+      if (sleepers_seen_->load_acquire() == 0) [[likely]]
+        return Released::yes;
+      if (fence_) {
+        protocol::full_fence();
+        if (room_sleepers_->load_acquire() == 0) return Released::yes;
+      }
+      return end >= room_wanted_->load_acquire() ? Released::and_wake : Released::yes;
+    }
+    if (token + count > release_end_ || !origin_.here()) [[unlikely]]
+      return Released::no;
     release_token_ = token + count;
-    // SYNC cursor, acked: the records are done from here on, whatever happens to this process.
-    done_word_->store_release(walks_ ? last->end : (2ull << ((token + count - 1) & 63)) - 1);
+    // SYNC acked: as above. (It makes no room before the claim ends.)
+    acked_->store_release((2ull << ((token + count - 1) & (protocol::kClaimRecords - 1))) - 1);
     ATOLL_KILL_POINT("released");
-    return true;
-  }
-  // After a release: does the producer sleep until there is as much room as there is now? (An acknowledged
-  // record of a claim makes no room before the claim ends.)
-  [[nodiscard]] [[gnu::always_inline]] bool producer_sleeps() const noexcept {
-    if (!walks_) return false;
-    if (fence_) [[unlikely]]
-      protocol::full_fence();
-    return room_sleepers_->load_acquire() != 0 && done_word_->load_relaxed() >= room_wanted_->load_acquire();
+    return Released::yes;
   }
 
  private:
   // A full batch whose records are all released may begin anew as the next one, with the tokens that follow.
   [[gnu::noinline]] bool turn_over() noexcept {
     if (!turns_over_ || release_token_ != token_ || changes_word_->load_relaxed() != changes_) return false;
-    item_ -= protocol::kClaimRecords;
-    left_ = protocol::kClaimRecords;
-    release_end_ += protocol::kClaimRecords;
+    end_ += protocol::kClaimRecords;
     ++turned_over_;
     return true;
   }
@@ -419,8 +492,9 @@ struct FastReader {
   [[gnu::always_inline]] void took(std::uint64_t position, std::uint64_t sequence) noexcept {
     position_ = position;
     sequence_ = sequence;
-    place_->next_sequence.store_relaxed(sequence);
-    place_->next.store_release(position);
+    protocol::LanePosition* const place = place_;
+    place->next_sequence.store_relaxed(sequence);
+    place->next.store_release(position);
     ATOLL_KILL_POINT("claim.exclusive");
   }
 };
