@@ -206,12 +206,7 @@ struct CAgent {
   json on_producer(const std::string& op, const json& r) {
     Call call;
     atoll_producer* p = producer(r);
-    if (op == "send_in_child") {
-      const auto data = agent::from_hex(text(r, "data"));
-      const int status = agent::status_in_child([&] { return atoll_producer_send(p, data.data(), data.size(), 0, timeout(r), nullptr); });
-      const auto name = atoll_status_name(status);
-      if (status != ATOLL_OK) throw agent::Refusal{name, status, "in the child: " + std::string(name), "", "connect in the child", 0};
-    } else if (op == "send") {
+    if (op == "send") {
       const auto data = agent::from_hex(text(r, "data"));
       call.check(atoll_producer_send(p, data.data(), data.size(), content(r), timeout(r), &call.error));
     } else if (op == "send_many") {

@@ -23,11 +23,6 @@ T taken(Result<T>&& result) {
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
-[[noreturn]] void throw_code(Errc code) {
-  const Error e(code);
-  throw agent::Refusal{e.name(), static_cast<int>(code), std::string(e.message()), "", std::string(e.fix()), 0};
-}
-
 template <class T>
 T one_of(const std::string& word, std::initializer_list<std::pair<const char*, T>> words) {
   for (const auto& [name, value] : words)
@@ -212,14 +207,6 @@ struct CppAgent {
     if (op == "commit") return taken(loans.at(text(r, "v")).commit()), json::object();
     if (op == "abort") return taken(loans.at(text(r, "v")).abort()), json::object();
     if (op == "exhaust_descriptors") return agent::exhaust_descriptors(), json::object();
-    if (op == "send_in_child") {
-      const int code = agent::status_in_child([&] {
-        const auto sent = producer(r).send(agent::from_hex(text(r, "data")), deadline(r));
-        return sent ? 0 : static_cast<int>(sent.error().code());
-      });
-      if (code != 0) throw_code(static_cast<Errc>(code));
-      return json::object();
-    }
     if (op == "finish") return taken(producer(r).finish()), json::object();
     if (op == "receive") return receive(r);
     if (op == "release") return taken(view(r).release()), json::object();

@@ -15,6 +15,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -79,31 +80,48 @@ inline void exhaust_descriptors() {
   }
 }
 
-// Forks, calls `send` in the child, and gives the status that it returned there.
-template <class Send>
-int status_in_child(Send&& send) {
+template <class Agent>
+json answer_to(Agent& agent, const json& request);
+
+// Forks; the child carries out the request with what it has from its parent, and its answer is the answer.
+template <class Agent>
+json answer_of_child(Agent& agent, const json& request) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(send());
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+  if (child == 0) {
+    const std::string text = answer_to(agent, request).dump(-1, ' ', false, json::error_handler_t::replace);
+    ::_exit(::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
+  }
+  ::close(ends[1]);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(n));
+  ::close(ends[0]);
+  ::waitpid(child, nullptr, 0);
+  return json::parse(text);
+}
+
+template <class Agent>
+json answer_to(Agent& agent, const json& request) {
+  json answer;
+  try {
+    if (request.at("op") == "in_child") return answer_of_child(agent, request.at("request"));
+    answer["ok"] = agent.handle(request);
+  } catch (const Refusal& refusal) {
+    answer["error"] = {{"name", refusal.name},       {"code", refusal.code}, {"message", refusal.message},
+                       {"segment", refusal.segment}, {"fix", refusal.fix},   {"detail", refusal.detail}};
+  } catch (const std::exception& error) {
+    answer["broken"] = error.what();  // a defect of the test itself
+  }
+  return answer;
 }
 
 template <class Agent>
 int run(Agent& agent) {
   std::ios::sync_with_stdio(false);
-  for (std::string line; std::getline(std::cin, line);) {
-    json answer;
-    try {
-      answer["ok"] = agent.handle(json::parse(line));
-    } catch (const Refusal& refusal) {
-      answer["error"] = {{"name", refusal.name},       {"code", refusal.code}, {"message", refusal.message},
-                         {"segment", refusal.segment}, {"fix", refusal.fix},   {"detail", refusal.detail}};
-    } catch (const std::exception& error) {
-      answer["broken"] = error.what();  // a defect of the test itself
-    }
-    std::cout << answer.dump(-1, ' ', false, json::error_handler_t::replace) << '\n' << std::flush;
-  }
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << answer_to(agent, json::parse(line)).dump(-1, ' ', false, json::error_handler_t::replace) << '\n' << std::flush;
   return 0;
 }
 

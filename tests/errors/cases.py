@@ -285,7 +285,7 @@ def closed_handle(scene):
 def used_after_fork(scene):
     scene.stream()
     scene.agent.call("open_producer", h="p", name="s")
-    scene.agent.call("send_in_child", h="p", data=b"x")
+    scene.agent.call("in_child", request={"op": "send", "h": "p", "data": b"x".hex()})
 
 
 @case("a range outside a bytes segment", "invalid_argument")
