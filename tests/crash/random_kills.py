@@ -1,0 +1,365 @@
+"""Kills workers and the broker at random for a while, and counts afterwards: script/crash.
+
+    script/crash [--minutes N | --kills N] [--seed S] [--json]
+
+A stream, three groups (automatic and manual, each with several consumers, and an exclusive one) and three producers, all
+of them programs of their own in C++, Python and Node (workers/README.md). Every few milliseconds one of them is killed
+with SIGKILL and replaced, or stopped for a moment, or the broker is. The seed decides who, when and in which language.
+
+What must hold, for each producer that ever was and each group:
+- lost: every record whose send returned was received; none was received that was not at least begun;
+- order: a consumer's first deliveries of one producer's records come in order;
+- again: no record comes again after it was dealt with;
+- stuck: while anybody is there to do it, work goes on;
+- leaked: when all have gone, `gc` and removal leave nothing in shared memory.
+
+Also used by test_random_kills.py. Prints a summary, status 0 if all of it holds, 1 if not.
+"""
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from support.agents import PYTHON, Agent  # noqa: E402
+from support.broker import BUILD, Runtime, start_broker, wait_for_end  # noqa: E402
+
+COMMANDS = {
+    "C++": [str(BUILD / "bin/atoll_crash_worker")],
+    "Python": [str(PYTHON), str(HERE / "workers/worker.py")],
+    "Node": ["node", str(HERE / "workers/worker.mjs")],
+}
+# An interpreter takes a hundred times as long to start, so most are C++; all are killed often enough.
+CHOICES = ["C++"] * 16 + ["Python"] * 2 + ["Node"] * 2
+GROUPS = {"shared": ("automatic", 3), "decided": ("manual", 2), "own": ("exclusive", 1)}
+PRODUCERS = 3
+STUCK_SECONDS = 20.0
+EVENT = numpy.dtype([("kind", "<u4"), ("id", "<u4"), ("sequence", "<u8"), ("deliveries", "<u4"), ("lost", "<u4"), ("time", "<u8")])
+RECEIVED, DEALT_WITH = 1, 2
+
+
+class Failure(Exception):
+    """A promise was broken; the text says which."""
+
+
+@dataclasses.dataclass
+class Worker:
+    """One process, and what it wrote down."""
+
+    language: str
+    process: subprocess.Popen
+    record: pathlib.Path  # its report or its log
+    group: str = ""       # of a consumer
+    number: int = 0       # of a producer
+
+    def size(self) -> int:
+        """Grows while it works."""
+        if self.group:
+            return self.record.stat().st_size
+        return int.from_bytes(self.record.read_bytes()[8:16], "little")
+
+
+class Ledger:
+    """What became of every record, for one group: dense arrays by sequence for each producer."""
+
+    def __init__(self) -> None:
+        self.last_received: dict[int, numpy.ndarray] = {}  # time, 0: never
+        self.dealt_with: dict[int, numpy.ndarray] = {}     # time of the first, 0: never
+
+    @staticmethod
+    def _row(table: dict[int, numpy.ndarray], producer: int, length: int) -> numpy.ndarray:
+        row = table.get(producer, numpy.zeros(0, numpy.uint64))
+        if len(row) < length:
+            row = table[producer] = numpy.concatenate([row, numpy.zeros(max(length - len(row), len(row)), numpy.uint64)])
+        return row
+
+    def add(self, events: numpy.ndarray) -> None:
+        """One consumer's log."""
+        if events["lost"].any():
+            raise Failure("lost: a consumer of a stream that blocks was told that records were lost")
+        for producer in numpy.unique(events["id"]):
+            mine = events[events["id"] == producer]
+            received = mine[mine["kind"] == RECEIVED]
+            first = received[received["deliveries"] == 1]["sequence"]
+            if len(first) > 1 and not (numpy.diff(first.astype(numpy.int64)) > 0).all():
+                raise Failure(f"order: first deliveries of producer {producer} came out of order or twice")
+            for table, rows, merge in ((self.last_received, received, numpy.maximum), (self.dealt_with, mine[mine["kind"] == DEALT_WITH], None)):
+                if len(rows) == 0:
+                    continue
+                row = self._row(table, int(producer), int(rows["sequence"].max()) + 1)
+                if merge is not None:
+                    merge.at(row, rows["sequence"], rows["time"])
+                    continue
+                taken = row[rows["sequence"]]
+                if (taken != 0).any():
+                    raise Failure(f"again: record {rows['sequence'][taken != 0][0]} of producer {producer} was dealt with twice")
+                row[rows["sequence"]] = rows["time"]
+
+    def count(self, producer: int) -> int:
+        """How many of the first records were received without a gap."""
+        row = self.last_received.get(producer)
+        if row is None:
+            return 0
+        missing = numpy.flatnonzero(row == 0)
+        return int(missing[0]) if len(missing) else len(row)
+
+    def check(self, producer: int, done: int, attempted: int) -> None:
+        have = self.count(producer)
+        row = self.last_received.get(producer, numpy.zeros(0, numpy.uint64))
+        beyond = int(numpy.flatnonzero(row)[-1]) + 1 if row.any() else 0
+        if have < done:
+            raise Failure(f"lost: of the {done} records that producer {producer} sent, record {have} never came")
+        if beyond > have:
+            raise Failure(f"lost: record {have} of producer {producer} never came, but record {beyond - 1} did")
+        if beyond > attempted:
+            raise Failure(f"lost: record {beyond - 1} of producer {producer} came, which it had not begun to send ({attempted})")
+        dealt = self.dealt_with.get(producer)
+        if dealt is not None:
+            n = min(len(dealt), len(row))
+            again = (dealt[:n] != 0) & (row[:n] > dealt[:n])
+            if again.any():
+                raise Failure(f"again: record {int(numpy.flatnonzero(again)[0])} of producer {producer} came again after it was dealt with")
+
+
+class Room:
+    """Everything that runs, and the accounts."""
+
+    def __init__(self, seed: int, runtime: Runtime, folder: pathlib.Path) -> None:
+        self.random = random.Random(seed)
+        self.runtime = runtime
+        self.folder = folder
+        self.workers: list[Worker] = []
+        self.ledgers = {group: Ledger() for group in GROUPS}
+        self.producers: dict[int, tuple[int, int]] = {}  # of those that are gone: done, attempted
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.started = 0
+        self.accounted = 0  # bytes of notes taken
+        self.broker = start_broker(runtime.socket)
+        with Agent("C++") as agent:
+            agent.call("create", name="s", kind="stream", capacity=65536)
+            # The groups begin where the stream does.
+            for group, (mode, _) in GROUPS.items():
+                agent.call("open_consumer", h=group, name="s", group=group, manual=mode == "manual", exclusive=mode == "exclusive")
+        for _ in range(PRODUCERS):
+            self._start("")
+        for group, (_, members) in GROUPS.items():
+            for _ in range(members):
+                self._start(group)
+
+    def _start(self, group: str) -> None:
+        self.started += 1
+        language = self.random.choice(CHOICES)
+        record = self.folder / f"{self.started}"
+        record.write_bytes(b"" if group else bytes(16))
+        words = ["consume", "s", group, GROUPS[group][0], str(record)] if group else ["produce", "s", str(self.started), str(record)]
+        errors = open(f"{record}.stderr", "w+b")
+        process = subprocess.Popen([*COMMANDS[language], *words], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        errors.close()
+        self.workers.append(Worker(language, process, record, group, self.started))
+
+    def _account(self, worker: Worker) -> None:
+        """Takes the notes of a worker that is gone."""
+        self.accounted += worker.size()
+        if worker.group:
+            self.ledgers[worker.group].add(numpy.frombuffer(worker.record.read_bytes(), EVENT))
+        else:
+            attempted, done = numpy.frombuffer(worker.record.read_bytes(), "<u8")
+            self.producers[worker.number] = int(done), int(attempted)
+        worker.record.unlink()
+        pathlib.Path(f"{worker.record}.stderr").unlink()
+
+    def _must_have_ended_well(self, worker: Worker, allowed: tuple[int, ...]) -> None:
+        status = worker.process.wait()
+        if status not in allowed:
+            text = pathlib.Path(f"{worker.record}.stderr").read_text(errors="replace").strip()
+            raise Failure(f"stuck: a {worker.language} worker ({worker.group or 'producer'}) ended with status {status}: {text[-2000:]}")
+
+    def progress(self) -> int:
+        return self.accounted + sum(worker.size() for worker in self.workers)
+
+    def step(self) -> None:
+        """One blow."""
+        die = self.random.random()
+        if die < 0.02:
+            self.broker.kill()
+            self.broker.wait()
+            self.broker = start_broker(self.runtime.socket)
+            self.counts["broker"] += 1
+            return
+        victim = self.random.choice(self.workers)
+        if die < 0.06:
+            os.kill(victim.process.pid, signal.SIGSTOP)
+            self.counts["stopped for a while"] += 1
+            time.sleep(self.random.uniform(0.02, 0.15))
+            os.kill(victim.process.pid, signal.SIGCONT)
+            return
+        if victim.process.poll() is None:
+            victim.process.kill()
+        self._must_have_ended_well(victim, (-signal.SIGKILL,))
+        self.workers.remove(victim)
+        self._account(victim)
+        self._start(victim.group)
+        self.counts[f"{victim.language} {'consumer' if victim.group else 'producer'}"] += 1
+
+    def kills(self) -> int:
+        return sum(n for what, n in self.counts.items() if what != "stopped for a while")
+
+    def rage(self, until, report) -> None:
+        """Blow after blow, until `until(kills)`; work must go on meanwhile."""
+        last, moved = -1, time.monotonic()
+        while not until(self.kills()):
+            time.sleep(self.random.uniform(0.002, 0.03))
+            self.step()
+            now, total = time.monotonic(), self.progress()
+            if total != last:
+                last, moved = total, now
+            if now - moved > STUCK_SECONDS:
+                raise Failure(f"stuck: nobody did anything for {STUCK_SECONDS:.0f} s")
+            report(self.kills())
+
+    def _received(self, group: str) -> dict[int, int]:
+        """How many records of each producer the group has had, living consumers' logs included."""
+        ledger = Ledger()
+        ledger.last_received = {producer: row.copy() for producer, row in self.ledgers[group].last_received.items()}
+        ledger.dealt_with = {producer: row.copy() for producer, row in self.ledgers[group].dealt_with.items()}
+        for worker in self.workers:
+            if worker.group == group:
+                data = worker.record.read_bytes()
+                ledger.add(numpy.frombuffer(data[:len(data) // EVENT.itemsize * EVENT.itemsize], EVENT))
+        return {producer: ledger.count(producer) for producer in self.producers}
+
+    def settle(self) -> None:
+        """The producers end, the groups read all that is left, and the consumers end; then the accounts must agree."""
+        for worker in [worker for worker in self.workers if not worker.group]:
+            worker.process.terminate()
+            if not wait_for_end(worker.process.pid, STUCK_SECONDS):
+                raise Failure(f"stuck: a {worker.language} producer does not end")
+            # An interpreter that has just begun has no handler yet.
+            self._must_have_ended_well(worker, (0, -signal.SIGTERM))
+            self.workers.remove(worker)
+            self._account(worker)
+        last, moved = None, time.monotonic()
+        while True:
+            received = {group: self._received(group) for group in GROUPS}
+            if all(received[group][producer] >= done for group in GROUPS for producer, (done, _) in self.producers.items()):
+                break
+            if received != last:
+                last, moved = received, time.monotonic()
+            if time.monotonic() - moved > STUCK_SECONDS:
+                break  # the accounts say what is missing
+            time.sleep(0.05)
+        for worker in list(self.workers):
+            worker.process.terminate()
+            if not wait_for_end(worker.process.pid, STUCK_SECONDS):
+                raise Failure(f"stuck: a {worker.language} consumer of group {worker.group} does not end")
+            self._must_have_ended_well(worker, (0, -signal.SIGTERM))
+            self.workers.remove(worker)
+            self._account(worker)
+        for producer, (done, attempted) in self.producers.items():
+            for group in GROUPS:
+                try:
+                    self.ledgers[group].check(producer, done, attempted)
+                except Failure as failure:
+                    raise Failure(f"{failure} (group {group})") from None
+        with Agent("C++") as agent:
+            agent.call("call", method="Gc", parameters={"apply": True})
+            for segment in agent.call("call", method="List")["reply"]["segments"]:
+                agent.call("remove", name=segment["name"], force=True)
+        if left := self.runtime.segments():
+            raise Failure(f"leaked: {left}")
+
+    def records(self) -> int:
+        return sum(done for done, _ in self.producers.values())
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.wait()
+        self.broker.kill()
+        self.broker.wait()
+
+
+def run(seed: int, *, kills: int | None = None, seconds: float | None = None, report=lambda done, share: None) -> dict:
+    """The whole of it. Raises Failure."""
+    begin = time.monotonic()
+    runtime = Runtime()
+    before = {name: os.environ.get(name) for name in runtime.environment}
+    os.environ.update(runtime.environment)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="crash-", dir="/dev/shm" if shutil.disk_usage("/dev/shm").free > 1 << 30 else None))
+    room = None
+    try:
+        room = Room(seed, runtime, folder)
+
+        def enough(done: int) -> bool:
+            return done >= kills if kills is not None else time.monotonic() - begin >= seconds
+
+        room.rage(enough, lambda done: report(done, done / kills if kills is not None else (time.monotonic() - begin) / seconds))
+        room.settle()
+        return {"seed": seed, "kills": room.kills(), "by": dict(sorted(room.counts.items())), "records": room.records(), "producers": len(room.producers),
+                "seconds": round(time.monotonic() - begin, 1), "lost": 0, "stuck": 0, "leaked": 0}
+    finally:
+        if room is not None:
+            room.close()
+        shutil.rmtree(folder)
+        runtime.close()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="script/crash", description="Kills producers, consumers and the broker at random, and counts what came.")
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
+    parser.add_argument("--kills", type=int, help="how many, instead of how long")
+    parser.add_argument("--seed", type=int, help="who, when, in which language (default: another one each time; it is printed)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
+    shows = sys.stderr.isatty()
+    drawn = 0.0
+
+    def report(done: int, share: float) -> None:
+        nonlocal drawn
+        if shows and time.monotonic() - drawn > 0.1:
+            drawn = time.monotonic()
+            full = int(40 * min(share, 1.0))
+            print(f"\r  [{'#' * full}{'.' * (40 - full)}] {done:,} kills", end="", file=sys.stderr, flush=True)
+
+    print(f"seed {seed}", file=sys.stderr, flush=True)
+    try:
+        summary = run(seed, kills=options.kills, seconds=60 * options.minutes, report=report)
+    except Failure as failure:
+        print(f"{chr(13) if shows else ''}FAILED with seed {seed}: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        if shows:
+            print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
+    if options.json:
+        print(json.dumps(summary))
+        return 0
+    print(f"{summary['kills']:,} kills in {summary['seconds']:.0f} s; {summary['records']:,} records of {summary['producers']:,} producers, each by "
+          f"{len(GROUPS)} groups: 0 lost, 0 stuck, 0 leaked")
+    for what, n in summary["by"].items():
+        print(f"  {what:24} {n:7,}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+// The worker of the C++ interface. See README.md here.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "atoll/atoll.hpp"
+
+namespace {
+
+using namespace atoll_ipc;
+using namespace std::chrono_literals;
+
+std::atomic<bool> stop{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+[[noreturn]] void give_up(const std::string& what) {
+  std::fprintf(stderr, "worker: %s\n", what.c_str());
+  std::exit(1);
+}
+
+template <class T>
+T taken(Result<T> result, const char* what) {
+  if (!result) give_up(std::string(what) + ": " + result.error().name() + ": " + std::string(result.error().message()));
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+struct Head {
+  std::uint32_t id, length;
+  std::uint64_t sequence;
+};
+struct Event {
+  std::uint32_t kind, id;
+  std::uint64_t sequence;
+  std::uint32_t deliveries, lost;
+  std::uint64_t time;
+};
+static_assert(sizeof(Head) == 16 && sizeof(Event) == 32);
+
+std::uint32_t length_of(std::uint32_t id, std::uint64_t sequence) {
+  return static_cast<std::uint32_t>(16 + (sequence * sequence * 31 + std::uint64_t{id} * 17) % 700);
+}
+
+void fill(std::byte* to, std::uint32_t id, std::uint64_t sequence) {
+  const Head head{id, length_of(id, sequence), sequence};
+  std::memcpy(to, &head, sizeof head);
+  for (std::uint32_t j = 16; j < head.length; ++j) to[j] = static_cast<std::byte>(sequence * 37 + id + j);
+}
+
+Head checked(std::span<const std::byte> data) {
+  Head head{};
+  if (data.size() < sizeof head) give_up("a record of " + std::to_string(data.size()) + " bytes");
+  std::memcpy(&head, data.data(), sizeof head);
+  std::vector<std::byte> expected(length_of(head.id, head.sequence));
+  fill(expected.data(), head.id, head.sequence);
+  if (data.size() != expected.size() || std::memcmp(data.data(), expected.data(), data.size()) != 0)
+    give_up("record " + std::to_string(head.sequence) + " of producer " + std::to_string(head.id) + " is not what was sent");
+  return head;
+}
+
+// Until it is done or the worker is to stop; true: done.
+template <class Call>
+bool insist(Call&& call, const char* what) {
+  for (;;) {
+    auto result = call();
+    if (result) return true;
+    if (result.error().code() != Errc::timed_out) give_up(std::string(what) + ": " + result.error().name() + ": " + std::string(result.error().message()));
+    if (stop) return false;
+  }
+}
+
+void produce(Client& client, const std::string& stream, std::uint32_t id, const char* path) {
+  const int report = ::open(path, O_RDWR | O_CLOEXEC);
+  if (report < 0) give_up("no report");
+  const auto say = [&](std::uint64_t number, off_t at) {
+    if (::pwrite(report, &number, sizeof number, at) != sizeof number) give_up("cannot report");
+  };
+  Producer producer = taken(client.open_producer(stream, Deadline::in(20s)), "open_producer");
+  std::vector<std::byte> records[3] = {std::vector<std::byte>(716), std::vector<std::byte>(716), std::vector<std::byte>(716)};
+  for (std::uint64_t next = 0; !stop;) {
+    const std::uint64_t phase = next % 16;
+    const std::uint64_t count = phase == 13 ? 3 : 1;
+    say(next + count, 0);
+    if (phase >= 10 && phase < 13) {
+      std::optional<Loan> loan;
+      if (!insist([&] {
+            auto lent = producer.loan(length_of(id, next), Deadline::in(100ms));
+            if (lent) loan.emplace(std::move(*lent));
+            return lent ? Result<void>{} : Result<void>(tl::unexpected(lent.error()));
+          }, "loan")) return;
+      fill(loan->data().data(), id, next);
+      taken(loan->commit(), "commit");
+    } else if (count == 1) {
+      fill(records[0].data(), id, next);
+      if (!insist([&] { return producer.send(std::span(records[0]).first(length_of(id, next)), Deadline::in(100ms)); }, "send")) return;
+    } else {
+      std::vector<std::span<const std::byte>> spans;
+      for (std::uint64_t i = 0; i < count; ++i) {
+        fill(records[i].data(), id, next + i);
+        spans.push_back(std::span(records[i]).first(length_of(id, next + i)));
+      }
+      std::size_t done = 0;
+      if (!insist([&] {
+            std::size_t sent = 0;
+            auto result = producer.send_many(std::span(spans).subspan(done), Deadline::in(100ms), Content::bytes, &sent);
+            done += sent;
+            say(next + done, 8);
+            return result;
+          }, "send_many")) return;
+    }
+    next += count;
+    say(next, 8);
+    if (next % 64 == 0) std::this_thread::sleep_for(2ms);
+  }
+}
+
+std::uint64_t now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+void consume(Client& client, const std::string& stream, const std::string& group, const std::string& mode, const char* path) {
+  const int log = ::open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (log < 0) give_up("no log");
+  const auto note = [&](std::uint32_t kind, const Head& head, const View& view) {
+    const Event event{kind, head.id, head.sequence, view.deliveries(), static_cast<std::uint32_t>(view.lost()), now()};
+    if (::write(log, &event, sizeof event) != sizeof event) give_up("cannot log");
+  };
+  ConsumerOptions options;
+  options.group = group;
+  options.manual = mode == "manual";
+  options.exclusive = mode == "exclusive";
+  options.wait = Deadline::in(20s);
+  std::optional<Consumer> consumer;
+  for (const std::uint64_t begin = now(); !consumer;) {
+    auto opened = client.open_consumer(stream, options);
+    if (opened) consumer.emplace(std::move(*opened));
+    // Its predecessor's death is not yet noticed, or it still ends.
+    else if (opened.error().code() != Errc::group_exclusive || now() - begin > 20'000'000'000u) taken(std::move(opened), "open_consumer");
+    if (stop) return;
+  }
+  while (!stop) {
+    auto received = consumer->receive(Deadline::in(100ms));
+    if (!received && received.error().code() == Errc::timed_out) continue;
+    View view = taken(std::move(received), "receive");
+    const Head head = checked(view.data());
+    note(1, head, view);
+    if (options.manual && head.sequence % 50 == 0 && view.deliveries() == 1) {
+      taken(view.reject(), "reject");
+      taken(view.release(), "release");
+      continue;
+    }
+    if (options.manual) taken(view.acknowledge(), "acknowledge");
+    const unsigned deliveries = view.deliveries();
+    taken(view.release(), "release");
+    const Event event{2, head.id, head.sequence, deliveries, 0, now()};
+    if (::write(log, &event, sizeof event) != sizeof event) give_up("cannot log");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGTERM, [](int) { stop = true; });
+  if (argc != 5 && argc != 6) give_up("usage: see README.md");
+  const std::string role = argv[1];
+  Client client = taken(Client::connect(), "connect");
+  if (role == "produce") produce(client, argv[2], static_cast<std::uint32_t>(std::stoul(argv[3])), argv[4]);
+  else consume(client, argv[2], argv[3], argv[4], argv[5]);
+  return 0;
+}
