@@ -50,7 +50,7 @@ NO_ADDRESS_RANDOMISATION = ("setarch", "-R")  # ThreadSanitizer of GCC 12 needs 
 
 # Two or more run at once, in this order: the longest first.
 SUITES = [
-    Suite("crash", pytest("tests/crash"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=600),
+    Suite("crash", pytest("tests/crash/test_kills.py"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=600),
     Suite("errors generated", script("python", in_tree("protocol/generate_errors.py"), "--check"), "one", builds=()),
     Suite("tree", pytest("tests/tree"), "pytest", builds=()),
     Suite("models", script(in_tree("protocol/model/run")), "plain", needs=("protocol/model/run",), builds=(), limit=600),
@@ -61,6 +61,7 @@ SUITES = [
     Suite("bad input", pytest("tests/errors"), "pytest", builds=("cpp", "python", "node"), needs=("tests/errors/",)),
     Suite("command", pytest("tests/e2e"), "pytest", needs=("tests/e2e/",)),
     Suite("broker", pytest("tests/broker", "--ignore", "tests/broker/test_kill_points.py"), "pytest", needs=("tests/broker/",)),
+    Suite("random kills", pytest("tests/crash/test_random_kills.py"), "pytest", builds=("cpp", "python", "node"), needs=("tests/crash/workers/",)),
     Suite("broker, kills", pytest("tests/broker/test_kill_points.py"), "pytest", builds=("kill",), build="build-kill"),
     Suite("rights", pytest("tests/rights"), "pytest"),
     Suite("fuzz", pytest("tests/fuzz"), "pytest", builds=("cpp", "python", "node")),

@@ -56,6 +56,8 @@ RECEIVED, DEALT_WITH = 1, 2
 class Failure(Exception):
     """A promise was broken; the text says which."""
 
+    story: list[str] = []  # what happened before, oldest first; times are CLOCK_MONOTONIC in ns
+
 
 @dataclasses.dataclass
 class Worker:
@@ -80,6 +82,7 @@ class Ledger:
     def __init__(self) -> None:
         self.last_received: dict[int, numpy.ndarray] = {}  # time, 0: never
         self.dealt_with: dict[int, numpy.ndarray] = {}     # time of the first, 0: never
+        self.dealt_by: dict[int, numpy.ndarray] = {}       # number of the worker
 
     @staticmethod
     def _row(table: dict[int, numpy.ndarray], producer: int, length: int) -> numpy.ndarray:
@@ -88,7 +91,7 @@ class Ledger:
             row = table[producer] = numpy.concatenate([row, numpy.zeros(max(length - len(row), len(row)), numpy.uint64)])
         return row
 
-    def add(self, events: numpy.ndarray) -> None:
+    def add(self, events: numpy.ndarray, consumer: int = 0) -> None:
         """One consumer's log."""
         if events["lost"].any():
             raise Failure("lost: a consumer of a stream that blocks was told that records were lost")
@@ -105,10 +108,15 @@ class Ledger:
                 if merge is not None:
                     merge.at(row, rows["sequence"], rows["time"])
                     continue
-                taken = row[rows["sequence"]]
-                if (taken != 0).any():
-                    raise Failure(f"again: record {rows['sequence'][taken != 0][0]} of producer {producer} was dealt with twice")
+                taken = row[rows["sequence"]] != 0
+                by = self._row(self.dealt_by, int(producer), len(row))
+                if taken.any():
+                    twice = rows[taken][0]
+                    sequence = int(twice["sequence"])
+                    raise Failure(f"again: record {sequence} of producer {producer} was dealt with by worker {by[sequence]} at {row[sequence]} ns and by worker "
+                                  f"{consumer} at {twice['time']} ns (delivery {twice['deliveries']}); {taken.sum()} such records in its log")
                 row[rows["sequence"]] = rows["time"]
+                by[rows["sequence"]] = consumer
 
     def count(self, producer: int) -> int:
         """How many of the first records were received without a gap."""
@@ -145,6 +153,7 @@ class Room:
         self.folder = folder
         self.workers: list[Worker] = []
         self.ledgers = {group: Ledger() for group in GROUPS}
+        self.story: list[str] = []  # of every worker and blow, for a failure's sake
         self.producers: dict[int, tuple[int, int]] = {}  # of those that are gone: done, attempted
         self.counts: collections.Counter[str] = collections.Counter()
         self.started = 0
@@ -171,12 +180,19 @@ class Room:
         process = subprocess.Popen([*COMMANDS[language], *words], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         errors.close()
         self.workers.append(Worker(language, process, record, group, self.started))
+        self.tell(f"worker {self.started}: {language} {group or 'producer'}, pid {process.pid}")
+
+    def tell(self, what: str) -> None:
+        self.story.append(f"{time.monotonic_ns()} {what}")
 
     def _account(self, worker: Worker) -> None:
         """Takes the notes of a worker that is gone."""
         self.accounted += worker.size()
         if worker.group:
-            self.ledgers[worker.group].add(numpy.frombuffer(worker.record.read_bytes(), EVENT))
+            try:
+                self.ledgers[worker.group].add(numpy.frombuffer(worker.record.read_bytes(), EVENT), worker.number)
+            except Failure as failure:
+                raise Failure(f"{failure} (group {worker.group})") from None
         else:
             attempted, done = numpy.frombuffer(worker.record.read_bytes(), "<u8")
             self.producers[worker.number] = int(done), int(attempted)
@@ -196,6 +212,7 @@ class Room:
         """One blow."""
         die = self.random.random()
         if die < 0.02:
+            self.tell("the broker is killed")
             self.broker.kill()
             self.broker.wait()
             self.broker = start_broker(self.runtime.socket)
@@ -203,12 +220,14 @@ class Room:
             return
         victim = self.random.choice(self.workers)
         if die < 0.06:
+            self.tell(f"worker {victim.number} is stopped")
             os.kill(victim.process.pid, signal.SIGSTOP)
             self.counts["stopped for a while"] += 1
             time.sleep(self.random.uniform(0.02, 0.15))
             os.kill(victim.process.pid, signal.SIGCONT)
             return
         if victim.process.poll() is None:
+            self.tell(f"worker {victim.number} is killed")
             victim.process.kill()
         self._must_have_ended_well(victim, (-signal.SIGKILL,))
         self.workers.remove(victim)
@@ -312,6 +331,10 @@ def run(seed: int, *, kills: int | None = None, seconds: float | None = None, re
         room.settle()
         return {"seed": seed, "kills": room.kills(), "by": dict(sorted(room.counts.items())), "records": room.records(), "producers": len(room.producers),
                 "seconds": round(time.monotonic() - begin, 1), "lost": 0, "stuck": 0, "leaked": 0}
+    except Failure as failure:
+        if room is not None:
+            failure.story = room.story
+        raise
     finally:
         if room is not None:
             room.close()
@@ -347,6 +370,10 @@ def main() -> int:
         summary = run(seed, kills=options.kills, seconds=60 * options.minutes, report=report)
     except Failure as failure:
         print(f"{chr(13) if shows else ''}FAILED with seed {seed}: {failure}", file=sys.stderr)
+        if failure.story:
+            with tempfile.NamedTemporaryFile("w", prefix="atoll-crash-", suffix=".log", delete=False) as file:
+                file.write("\n".join(failure.story) + "\n")
+            print(f"what happened before: {file.name}", file=sys.stderr)
         return 1
     finally:
         if shows:
