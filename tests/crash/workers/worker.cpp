@@ -22,6 +22,9 @@ namespace {
 using namespace atoll_ipc;
 using namespace std::chrono_literals;
 
+// So long that a wake-up that is lost is noticed.
+const Deadline kLong = Deadline::in(60s);
+
 std::atomic<bool> stop{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
@@ -75,7 +78,8 @@ bool insist(Call&& call, const char* what) {
   for (;;) {
     auto result = call();
     if (result) return true;
-    if (result.error().code() != Errc::timed_out) give_up(std::string(what) + ": " + result.error().name() + ": " + std::string(result.error().message()));
+    const Errc code = result.error().code();
+    if (code != Errc::timed_out && code != Errc::interrupted) give_up(std::string(what) + ": " + result.error().name() + ": " + std::string(result.error().message()));
     if (stop) return false;
   }
 }
@@ -90,20 +94,26 @@ void produce(Client& client, const std::string& stream, std::uint32_t id, const 
   std::vector<std::byte> records[3] = {std::vector<std::byte>(716), std::vector<std::byte>(716), std::vector<std::byte>(716)};
   for (std::uint64_t next = 0; !stop;) {
     const std::uint64_t phase = next % 16;
-    const std::uint64_t count = phase == 13 ? 3 : 1;
+    const std::uint64_t count = phase == 10 || phase == 13 ? 3 : 1;
     say(next + count, 0);
-    if (phase >= 10 && phase < 13) {
-      std::optional<Loan> loan;
-      if (!insist([&] {
-            auto lent = producer.loan(length_of(id, next), Deadline::in(100ms));
-            if (lent) loan.emplace(std::move(*lent));
-            return lent ? Result<void>{} : Result<void>(tl::unexpected(lent.error()));
-          }, "loan")) return;
-      fill(loan->data().data(), id, next);
-      taken(loan->commit(), "commit");
+    if (phase == 10) {
+      std::vector<Loan> loans;
+      for (std::uint64_t i = 0; i < count; ++i) {
+        if (!insist([&] {
+              auto lent = producer.loan(length_of(id, next + i), kLong);
+              if (lent) loans.push_back(std::move(*lent));
+              return lent ? Result<void>{} : Result<void>(tl::unexpected(lent.error()));
+            }, "loan")) return;
+        fill(loans.back().data().data(), id, next + i);
+        say(next + count, 0);  // to be a while in this state
+      }
+      for (; !loans.empty(); loans.pop_back()) {
+        taken(loans.back().commit(), "commit");
+        say(next + count, 0);
+      }
     } else if (count == 1) {
       fill(records[0].data(), id, next);
-      if (!insist([&] { return producer.send(std::span(records[0]).first(length_of(id, next)), Deadline::in(100ms)); }, "send")) return;
+      if (!insist([&] { return producer.send(std::span(records[0]).first(length_of(id, next)), kLong); }, "send")) return;
     } else {
       std::vector<std::span<const std::byte>> spans;
       for (std::uint64_t i = 0; i < count; ++i) {
@@ -113,7 +123,7 @@ void produce(Client& client, const std::string& stream, std::uint32_t id, const 
       std::size_t done = 0;
       if (!insist([&] {
             std::size_t sent = 0;
-            auto result = producer.send_many(std::span(spans).subspan(done), Deadline::in(100ms), Content::bytes, &sent);
+            auto result = producer.send_many(std::span(spans).subspan(done), kLong, Content::bytes, &sent);
             done += sent;
             say(next + done, 8);
             return result;
@@ -152,8 +162,8 @@ void consume(Client& client, const std::string& stream, const std::string& group
     if (stop) return;
   }
   while (!stop) {
-    auto received = consumer->receive(Deadline::in(100ms));
-    if (!received && received.error().code() == Errc::timed_out) continue;
+    auto received = consumer->receive(kLong);
+    if (!received && (received.error().code() == Errc::timed_out || received.error().code() == Errc::interrupted)) continue;
     View view = taken(std::move(received), "receive");
     const Head head = checked(view.data());
     note(1, head, view);
@@ -173,10 +183,14 @@ void consume(Client& client, const std::string& stream, const std::string& group
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGTERM, [](int) { stop = true; });
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop = true; };  // without SA_RESTART: waits end with `interrupted`
+  ::sigaction(SIGTERM, &action, nullptr);
   if (argc != 5 && argc != 6) give_up("usage: see README.md");
   const std::string role = argv[1];
-  Client client = taken(Client::connect(), "connect");
+  ConnectOptions options;
+  options.interruptible = true;
+  Client client = taken(Client::connect(options), "connect");
   if (role == "produce") produce(client, argv[2], static_cast<std::uint32_t>(std::stoul(argv[3])), argv[4]);
   else consume(client, argv[2], argv[3], argv[4], argv[5]);
   return 0;

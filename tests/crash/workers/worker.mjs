@@ -6,10 +6,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 const require = createRequire(new URL('../../../bindings/node/', import.meta.url));
 const { connect } = require('./lib/index.js');
 
-let stop = false;
-process.on('SIGTERM', () => {
-  stop = true;
-});
+const kLong = 60000; // ms; so long that a wake-up that is lost is noticed
+const stop = new AbortController();
+process.on('SIGTERM', () => stop.abort());
+const limit = { timeoutMs: kLong, signal: stop.signal };
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const lengthOf = (id, sequence) => 16 + ((sequence * sequence * 31 + id * 17) % 700);
@@ -24,18 +24,6 @@ function record(id, sequence) {
   return data;
 }
 
-// Until it is done or the worker is to stop; undefined: it is to stop.
-async function insist(call) {
-  for (;;) {
-    try {
-      return (await call()) ?? true;
-    } catch (error) {
-      if (error.code !== 'TIMED_OUT') throw error;
-      if (stop) return undefined;
-    }
-  }
-}
-
 async function produce(client, stream, id, path) {
   const report = openSync(path, 'r+');
   const number = Buffer.alloc(8);
@@ -44,23 +32,18 @@ async function produce(client, stream, id, path) {
     writeSync(report, number, 0, 8, at);
   };
   const producer = await client.openProducer(stream, { waitMs: 20000 });
-  const limit = { timeoutMs: 100 };
-  for (let next = 0; !stop; ) {
+  for (let next = 0; !stop.signal.aborted; ) {
     const phase = next % 16;
     const count = phase === 13 ? 3 : 1;
     say(next + count, 0);
     if (phase >= 10 && phase < 13) {
-      const loan = await insist(() => producer.loan(lengthOf(id, next), limit));
-      if (!loan) return;
+      const loan = await producer.loan(lengthOf(id, next), limit);
       record(id, next).copy(loan.buffer);
       loan.commit();
     } else if (count === 1) {
-      if (!(await insist(() => producer.send(record(id, next), limit)))) return;
+      await producer.send(record(id, next), limit);
     } else {
-      for (let i = 0; i < count; i++) {
-        if (!(await insist(() => producer.sendMany([record(id, next + i)], limit)))) return;
-        say(next + i + 1, 8);
-      }
+      await producer.sendMany([record(id, next), record(id, next + 1), record(id, next + 2)], limit);
     }
     next += count;
     say(next, 8);
@@ -86,17 +69,11 @@ async function consume(client, stream, group, mode, path) {
     try {
       consumer = await client.openConsumer(stream, { group, manual: mode === 'manual', exclusive: mode === 'exclusive', waitMs: 20000 });
     } catch (error) {
-      if (error.code !== 'GROUP_EXCLUSIVE' || stop || Date.now() - begin > 20000) throw error;
+      if (error.code !== 'GROUP_EXCLUSIVE' || Date.now() - begin > 20000) throw error;
     }
   }
-  while (!stop) {
-    let message;
-    try {
-      message = await consumer.receive({ timeoutMs: 100 });
-    } catch (error) {
-      if (error.code !== 'TIMED_OUT') throw error;
-      continue;
-    }
+  for (;;) {
+    const message = await consumer.receive(limit);
     const data = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.byteLength);
     const id = data.readUInt32LE(0);
     const sequence = data.readBigUInt64LE(8);
@@ -117,6 +94,10 @@ async function consume(client, stream, group, mode, path) {
 
 const [role, ...words] = process.argv.slice(2);
 const client = await connect();
-if (role === 'produce') await produce(client, words[0], Number(words[1]), words[2]);
-else await consume(client, ...words);
+try {
+  if (role === 'produce') await produce(client, words[0], Number(words[1]), words[2]);
+  else await consume(client, ...words);
+} catch (error) {
+  if (!stop.signal.aborted) throw error;
+}
 await client.close();

@@ -7,12 +7,15 @@ import time
 
 import atoll
 
-stop = False
+LONG = 60  # s; so long that a wake-up that is lost is noticed
+
+
+class Stop(BaseException):
+    """SIGTERM arrived."""
 
 
 def on_term(*_):
-    global stop
-    stop = True
+    raise Stop
 
 
 def length_of(producer, sequence):
@@ -28,17 +31,6 @@ def record(producer, sequence):
     return struct.pack("<IIQ", producer, length, sequence) + CYCLE[start:start + length - 16]
 
 
-def insist(call):
-    """Until it is done or the worker is to stop; True: done."""
-    while True:
-        try:
-            call()
-            return True
-        except atoll.TimedOut:
-            if stop:
-                return False
-
-
 def produce(client, stream, producer_id, path):
     report = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
@@ -47,25 +39,18 @@ def produce(client, stream, producer_id, path):
 
     producer = client.open_producer(stream, wait=20)
     sequence = 0
-    while not stop:
+    while True:
         phase = sequence % 16
         count = 3 if phase == 13 else 1
         say(sequence + count, 0)
         if 10 <= phase < 13:
-            loans = []
-            if not insist(lambda: loans.append(producer.loan(length_of(producer_id, sequence), timeout=0.1))):
-                return
-            loans[0].view[:] = record(producer_id, sequence)
-            loans[0].commit()
+            loan = producer.loan(length_of(producer_id, sequence), timeout=LONG)
+            loan.view[:] = record(producer_id, sequence)
+            loan.commit()
         elif count == 1:
-            if not insist(lambda: producer.send(record(producer_id, sequence), timeout=0.1)):
-                return
+            producer.send(record(producer_id, sequence), timeout=LONG)
         else:
-            # Room for all three first, by the first: a batch that times out in the middle would have to be gone on with.
-            for i in range(count):
-                if not insist(lambda: producer.send_many([record(producer_id, sequence + i)], timeout=0.1)):
-                    return
-                say(sequence + i + 1, 8)
+            producer.send_many([record(producer_id, sequence + i) for i in range(count)], timeout=LONG)
         sequence += count
         say(sequence, 8)
         if sequence % 64 == 0:
@@ -80,13 +65,10 @@ def consume(client, stream, group, mode, path):
             consumer = client.open_consumer(stream, group=group, manual=mode == "manual", exclusive=mode == "exclusive", wait=20)
             break
         except atoll.GroupExclusive:
-            if stop or time.monotonic() - begin > 20:
+            if time.monotonic() - begin > 20:
                 raise
-    while not stop:
-        try:
-            message = consumer.receive(timeout=0.1)
-        except atoll.TimedOut:
-            continue
+    while True:
+        message = consumer.receive(timeout=LONG)
         data = bytes(message)
         producer_id, _, sequence = struct.unpack_from("<IIQ", data)
         assert data == record(producer_id, sequence), f"record {sequence} of producer {producer_id} is not what was sent"
@@ -105,8 +87,11 @@ def consume(client, stream, group, mode, path):
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, on_term)
     role, *words = sys.argv[1:]
-    with atoll.connect() as client:
-        if role == "produce":
-            produce(client, words[0], int(words[1]), words[2])
-        else:
-            consume(client, *words)
+    try:
+        with atoll.connect() as client:
+            if role == "produce":
+                produce(client, words[0], int(words[1]), words[2])
+            else:
+                consume(client, *words)
+    except Stop:
+        pass
