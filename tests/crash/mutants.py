@@ -93,20 +93,21 @@ def hunt(directory: pathlib.Path, seed: int, minutes: float) -> tuple[bool, str,
     return done.returncode != 0, lines[-1].partition(": ")[2] if lines else "", time.monotonic() - begin
 
 
-def main(minutes: float, seed: int) -> int:
+def main(minutes: float, seed: int, only: str) -> int:
     survivors = 0
+    chosen = [mutant for mutant in MUTANTS if any(text in mutant.name for text in only.split(","))]
     with tempfile.TemporaryDirectory(prefix="atoll-mutants-") as folder:
         tree = pathlib.Path(folder)
         copy_tree(tree)
         print("building the tree as it is ...", file=sys.stderr, flush=True)
         build(tree)
-        for i, mutant in enumerate(MUTANTS):
-            print(f"{i + 1} of {len(MUTANTS)}: {mutant.name} ...", file=sys.stderr, flush=True)
+        for i, mutant in enumerate(chosen):
+            print(f"{i + 1} of {len(chosen)}: {mutant.name} ...", file=sys.stderr, flush=True)
             whole = (tree / mutant.file).read_text()
             mutant.apply(tree)
             caught, how, seconds = hunt(build(tree), seed, minutes)
             (tree / mutant.file).write_text(whole)
             survivors += not caught
             print(f"{'caught' if caught else 'SURVIVED':8} {seconds:5.0f} s  {mutant.name}" + (f"\n{'':17}{how[:200]}" if caught else ""), flush=True)
-    print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} mutants caught")
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants caught")
     return 1 if survivors else 0

@@ -46,9 +46,11 @@ COMMANDS = {
 }
 # An interpreter takes a hundred times as long to start, so most are C++; all are killed often enough.
 CHOICES = ["C++"] * 16 + ["Python"] * 2 + ["Node"] * 2
-GROUPS = {"shared": ("automatic", 3), "decided": ("manual", 2), "own": ("exclusive", 1)}
+GROUPS = {"shared": ("automatic", 3), "decided": ("manual", 3), "own": ("exclusive", 1)}
 PRODUCERS = 3
 STUCK_SECONDS = 20.0
+CALM_SECONDS = 10.0  # the broker's own ring comes once a minute
+KILLS_BETWEEN_CALMS = 100
 EVENT = numpy.dtype([("kind", "<u4"), ("id", "<u4"), ("sequence", "<u8"), ("deliveries", "<u4"), ("lost", "<u4"), ("time", "<u8")])
 RECEIVED, DEALT_WITH = 1, 2
 
@@ -207,6 +209,18 @@ class Room:
     def progress(self) -> int:
         return self.accounted + sum(worker.size() for worker in self.workers)
 
+    @staticmethod
+    def _when_it_runs(victim: Worker) -> None:
+        """Waits for that, a moment at most: who sleeps holds no lock and is in the middle of nothing."""
+        try:
+            with open(f"/proc/{victim.process.pid}/stat", "rb", buffering=0) as stat:
+                for _ in range(200):
+                    stat.seek(0)
+                    if stat.read(64).rpartition(b") ")[2][:1] == b"R":
+                        return
+        except OSError:
+            pass  # it has ended
+
     def step(self) -> None:
         """One blow."""
         die = self.random.random()
@@ -225,6 +239,8 @@ class Room:
             time.sleep(self.random.uniform(0.02, 0.15))
             os.kill(victim.process.pid, signal.SIGCONT)
             return
+        if self.random.random() < 0.8:
+            self._when_it_runs(victim)
         if victim.process.poll() is None:
             self.tell(f"worker {victim.number} is killed")
             victim.process.kill()
@@ -237,9 +253,18 @@ class Room:
     def kills(self) -> int:
         return sum(n for what, n in self.counts.items() if what != "stopped for a while")
 
+    def calm(self) -> None:
+        """Nobody is killed for a while. A death wakes everybody; now they must wake each other."""
+        time.sleep(0.3)
+        before, begin = self.progress(), time.monotonic()
+        while self.progress() == before:
+            if time.monotonic() - begin > CALM_SECONDS:
+                raise Failure(f"stuck: nobody did anything for {CALM_SECONDS:.0f} s in which nobody died")
+            time.sleep(0.05)
+
     def rage(self, until, report) -> None:
         """Blow after blow, until `until(kills)`; work must go on meanwhile."""
-        last, moved = -1, time.monotonic()
+        last, moved, calm_at = -1, time.monotonic(), KILLS_BETWEEN_CALMS
         while not until(self.kills()):
             time.sleep(self.random.uniform(0.002, 0.03))
             self.step()
@@ -249,6 +274,9 @@ class Room:
             if now - moved > STUCK_SECONDS:
                 raise Failure(f"stuck: nobody did anything for {STUCK_SECONDS:.0f} s")
             report(self.kills())
+            if self.kills() >= calm_at:
+                self.calm()
+                calm_at += KILLS_BETWEEN_CALMS
 
     def _ends(self, worker: Worker) -> None:
         """Asks it to, more than once: a signal may come just before a wait begins."""
@@ -357,17 +385,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help="how many, instead of how long")
     parser.add_argument("--seed", type=int, help="who, when, in which language (default: another one each time; it is printed)")
     parser.add_argument("--languages", default=",".join(COMMANDS), help="of the workers (default: %(default)s)")
-    parser.add_argument("--mutants", action="store_true", help="break promises one by one instead, and see that each is noticed")
+    parser.add_argument("--mutants", nargs="?", const="", metavar="TEXT", help="break promises one by one instead (those with one of these texts, parted by commas, in their name), and see that each is noticed")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     languages = options.languages.split(",")
     if unknown := set(languages) - set(COMMANDS):
         parser.error(f"there are no workers in {', '.join(sorted(unknown))}")
-    if options.mutants:
+    if options.mutants is not None:
         import mutants
 
-        return mutants.main(options.minutes, seed)
+        return mutants.main(options.minutes, seed, options.mutants)
     shows = sys.stderr.isatty()
     drawn = 0.0
 
