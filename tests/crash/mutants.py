@@ -77,7 +77,7 @@ def build(tree: pathlib.Path) -> pathlib.Path:
     """Builds what random kills need. Only what an edit changed is compiled again."""
     directory = tree / "build"
     if not directory.exists():
-        subprocess.run(["cmake", "-S", str(tree), "-B", str(directory), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"], check=True, capture_output=True)
+        subprocess.run(["cmake", "-S", str(tree), "-B", str(directory), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DATOLL_KILL_POINTS=ON"], check=True, capture_output=True)
     done = subprocess.run(["cmake", "--build", str(directory), "--target", "atolld", "atoll_crash_worker", "atoll_agent_cpp"], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"a mutant does not build:\n{done.stdout[-3000:]}")

@@ -24,6 +24,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -48,11 +49,23 @@ COMMANDS = {
 CHOICES = ["C++"] * 16 + ["Python"] * 2 + ["Node"] * 2
 GROUPS = {"shared": ("automatic", 3), "decided": ("manual", 3), "own": ("exclusive", 1)}
 PRODUCERS = 3
+# In a build with kill points (script/build kill) every second C++ worker, and every second broker, has one of them chosen
+# for it, and how often it passes there before it dies: who is killed from outside is seldom in the middle of anything.
+POINT = re.compile(r'ATOLL_KILL_POINT\("([^"]+)"\)')
+MOST_PASSAGES = 500
 STUCK_SECONDS = 20.0
 CALM_SECONDS = 10.0  # the broker's own ring comes once a minute
 KILLS_BETWEEN_CALMS = 100
 EVENT = numpy.dtype([("kind", "<u4"), ("id", "<u4"), ("sequence", "<u8"), ("deliveries", "<u4"), ("lost", "<u4"), ("time", "<u8")])
 RECEIVED, DEALT_WITH = 1, 2
+
+
+def points_of(*folders: str) -> list[str]:
+    """The kill points in the sources of these folders; none if this build has none."""
+    if b"ATOLL_KILL_AT" not in pathlib.Path(COMMANDS["C++"][0]).read_bytes():
+        return []
+    files = [path for folder in folders for path in (HERE.parents[1] / folder).rglob("*.[ch]pp") if path.name != "kill_point.hpp"]
+    return sorted({point for path in files for point in POINT.findall(path.read_text())})
 
 
 class Failure(Exception):
@@ -70,6 +83,7 @@ class Worker:
     record: pathlib.Path  # its report or its log
     group: str = ""       # of a consumer
     number: int = 0       # of a producer
+    doomed: str = ""      # the kill point where it dies by itself
 
     def size(self) -> int:
         """Grows while it works."""
@@ -159,6 +173,9 @@ class Room:
         self.counts: collections.Counter[str] = collections.Counter()
         self.started = 0
         self.accounted = 0  # bytes of notes taken
+        self.worker_points = points_of("client", "protocol/include")
+        self.broker_points = points_of("daemon")
+        self.broker_doomed = ""
         self.broker = start_broker(runtime.socket)
         with Agent("C++") as agent:
             agent.call("create", name="s", kind="stream", capacity=65536)
@@ -171,17 +188,22 @@ class Room:
             for _ in range(members):
                 self._start(group)
 
-    def _start(self, group: str) -> None:
+    def _doom(self, points: list[str]) -> str:
+        return f"{self.random.choice(points)}:{int(MOST_PASSAGES ** self.random.random())}" if points and self.random.random() < 0.5 else ""
+
+    def _start(self, group: str, doomed: bool = True) -> None:
         self.started += 1
         language = self.random.choice(self.languages)
         record = self.folder / f"{self.started}"
         record.write_bytes(b"" if group else bytes(16))
         words = ["consume", "s", group, GROUPS[group][0], str(record)] if group else ["produce", "s", str(self.started), str(record)]
         errors = open(f"{record}.stderr", "w+b")
-        process = subprocess.Popen([*COMMANDS[language], *words], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        doom = self._doom(self.worker_points) if language == "C++" and doomed else ""
+        process = subprocess.Popen([*COMMANDS[language], *words], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                                   env=os.environ | ({"ATOLL_KILL_AT": doom} if doom else {}))
         errors.close()
-        self.workers.append(Worker(language, process, record, group, self.started))
-        self.tell(f"worker {self.started}: {language} {group or 'producer'}, pid {process.pid}")
+        self.workers.append(Worker(language, process, record, group, self.started, doom))
+        self.tell(f"worker {self.started}: {language} {group or 'producer'}, pid {process.pid} {doom}")
 
     def tell(self, what: str) -> None:
         self.story.append(f"{time.monotonic_ns()} {what}")
@@ -202,7 +224,7 @@ class Room:
 
     def _must_have_ended_well(self, worker: Worker, allowed: tuple[int, ...]) -> None:
         status = worker.process.wait()
-        if status not in allowed:
+        if status not in allowed and not (worker.doomed and status == -signal.SIGKILL):
             text = pathlib.Path(f"{worker.record}.stderr").read_text(errors="replace").strip()
             raise Failure(f"stuck: a {worker.language} worker ({worker.group or 'producer'}) ended with status {status}: {text[-2000:]}")
 
@@ -221,14 +243,36 @@ class Room:
         except OSError:
             pass  # it has ended
 
+    def replace(self, victim: Worker, allowed: tuple[int, ...], doomed: bool = True) -> None:
+        self._must_have_ended_well(victim, allowed)
+        self.workers.remove(victim)
+        self._account(victim)
+        self._start(victim.group, doomed)
+
+    def bury(self, doomed: bool = True) -> None:
+        """Replaces who died at its kill point. Whoever ended without being told to is a failure."""
+        for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
+            self.tell(f"worker {worker.number} has died at {worker.doomed}")
+            self.replace(worker, (), doomed)
+            self.counts[f"C++ {'consumer' if worker.group else 'producer'} at a point"] += 1
+        if self.broker_doomed and self.broker.poll() is not None:
+            self.tell(f"the broker has died at {self.broker_doomed}")
+            self.counts["broker at a point"] += 1
+            self._start_broker(doomed)
+
+    def _start_broker(self, doomed: bool = True) -> None:
+        self.broker_doomed = self._doom(self.broker_points) if doomed else ""
+        self.broker = start_broker(self.runtime.socket, environment={"ATOLL_KILL_AT": self.broker_doomed} if self.broker_doomed else {})
+
     def step(self) -> None:
         """One blow."""
+        self.bury()
         die = self.random.random()
         if die < 0.02:
             self.tell("the broker is killed")
             self.broker.kill()
             self.broker.wait()
-            self.broker = start_broker(self.runtime.socket)
+            self._start_broker()
             self.counts["broker"] += 1
             return
         victim = self.random.choice(self.workers)
@@ -244,10 +288,7 @@ class Room:
         if victim.process.poll() is None:
             self.tell(f"worker {victim.number} is killed")
             victim.process.kill()
-        self._must_have_ended_well(victim, (-signal.SIGKILL,))
-        self.workers.remove(victim)
-        self._account(victim)
-        self._start(victim.group)
+        self.replace(victim, (-signal.SIGKILL,))
         self.counts[f"{victim.language} {'consumer' if victim.group else 'producer'}"] += 1
 
     def kills(self) -> int:
@@ -258,6 +299,7 @@ class Room:
         time.sleep(0.3)
         before, begin = self.progress(), time.monotonic()
         while self.progress() == before:
+            self.bury()
             if time.monotonic() - begin > CALM_SECONDS:
                 raise Failure(f"stuck: nobody did anything for {CALM_SECONDS:.0f} s in which nobody died")
             time.sleep(0.05)
@@ -308,6 +350,7 @@ class Room:
             self._account(worker)
         last, moved = None, time.monotonic()
         while True:
+            self.bury(doomed=False)
             received = {group: self._received(group) for group in GROUPS}
             if all(received[group][producer] >= done for group in GROUPS for producer, (done, _) in self.producers.items()):
                 break
