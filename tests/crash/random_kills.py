@@ -24,7 +24,6 @@ import json
 import os
 import pathlib
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +38,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from support.agents import PYTHON, Agent  # noqa: E402
 from support.broker import BUILD, Runtime, start_broker, wait_for_end  # noqa: E402
+from support.kill_points import points_of  # noqa: E402
 
 COMMANDS = {
     "C++": [str(BUILD / "bin/atoll_crash_worker")],
@@ -51,7 +51,6 @@ GROUPS = {"shared": ("automatic", 3), "decided": ("manual", 3), "own": ("exclusi
 PRODUCERS = 3
 # In a build with kill points (script/build kill) every second C++ worker, and every second broker, has one of them chosen
 # for it, and how often it passes there before it dies: who is killed from outside is seldom in the middle of anything.
-POINT = re.compile(r'ATOLL_KILL_POINT\("([^"]+)"\)')
 MOST_PASSAGES = 500
 STUCK_SECONDS = 20.0
 CALM_SECONDS = 10.0  # the broker's own ring comes once a minute
@@ -60,12 +59,8 @@ EVENT = numpy.dtype([("kind", "<u4"), ("id", "<u4"), ("sequence", "<u8"), ("deli
 RECEIVED, DEALT_WITH = 1, 2
 
 
-def points_of(*folders: str) -> list[str]:
-    """The kill points in the sources of these folders; none if this build has none."""
-    if b"ATOLL_KILL_AT" not in pathlib.Path(COMMANDS["C++"][0]).read_bytes():
-        return []
-    files = [path for folder in folders for path in (HERE.parents[1] / folder).rglob("*.[ch]pp") if path.name != "kill_point.hpp"]
-    return sorted({point for path in files for point in POINT.findall(path.read_text())})
+def has_kill_points() -> bool:
+    return b"ATOLL_KILL_AT" in pathlib.Path(COMMANDS["C++"][0]).read_bytes()
 
 
 class Failure(Exception):
@@ -173,8 +168,8 @@ class Room:
         self.counts: collections.Counter[str] = collections.Counter()
         self.started = 0
         self.accounted = 0  # bytes of notes taken
-        self.worker_points = points_of("client", "protocol/include")
-        self.broker_points = points_of("daemon")
+        self.worker_points = points_of("client", "protocol/include") if has_kill_points() else []
+        self.broker_points = points_of("daemon") if has_kill_points() else []
         self.broker_doomed = ""
         self.broker = start_broker(runtime.socket)
         with Agent("C++") as agent:

@@ -7,27 +7,14 @@ passes is a failure of the listing test, so that none is forgotten.
 from __future__ import annotations
 
 import pathlib
-import re
 import threading
 
 import pytest
 from support.agents import Agent, AgentError
 from support.broker import Runtime, start_broker, stop_broker
+from support.kill_points import points_of
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENOUGH = 30_000  # ms
-POINT = re.compile(r'ATOLL_KILL_POINT\("([^"]+)"\)')
-
-
-def points_of(*folders: str) -> list[str]:
-    """The names of the kill points in the sources of these folders."""
-    found = set()
-    for folder in folders:
-        for path in (ROOT / folder).rglob("*.[ch]pp"):
-            if path.name != "kill_point.hpp":
-                found |= set(POINT.findall(path.read_text()))
-    return sorted(found)
-
 
 CLIENT_POINTS = points_of("client/src")
 BROKER_POINTS = points_of("daemon")
