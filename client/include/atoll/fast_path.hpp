@@ -40,13 +40,14 @@ struct ProducerGate {
 };
 
 using Vector [[gnu::vector_size(16), gnu::may_alias, gnu::aligned(1)]] = std::uint64_t;
+using Eight [[gnu::may_alias, gnu::aligned(1)]] = std::uint64_t;  // the caller may have stored anything there
 
 // 16 bytes, read by eights: a caller who has just written numbers or pointers into the message would else wait until
 // those stores, and all before them, have left the store buffer (a load that spans two stores is not forwarded).
 [[gnu::always_inline]] inline Vector load_by_eights(const std::byte* from) noexcept {
 #if defined(__SSE2__)
   Vector value;
-  __asm__("movq %1, %0\n\tmovhps %2, %0" : "=&x"(value) : "m"(*reinterpret_cast<const std::uint64_t*>(from)), "m"(*reinterpret_cast<const std::uint64_t*>(from + 8)));
+  __asm__("movq %1, %0\n\tmovhps %2, %0" : "=&x"(value) : "m"(*reinterpret_cast<const Eight*>(from)), "m"(*reinterpret_cast<const Eight*>(from + 8)));
   return value;
 #else
   return *reinterpret_cast<const Vector*>(from);
