@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "atoll/protocol/header_check.hpp"
+#include "atoll/protocol/kill_point.hpp"
 #include "bell_ringer.hpp"
-#include "manifest_text.hpp"
 
 namespace atoll_ipc {
 namespace {
@@ -82,6 +82,7 @@ Result<std::vector<AttachedFile>> adopt_all(const protocol::Manifest& manifest, 
     return fail(Errc::protocol_error, "the broker announced " + std::to_string(fds.size()) + " files of '" + manifest.name + "' and sent " + std::to_string(reply.fds.size()), manifest.name);
   for (std::size_t i = 0; i < fds.size(); ++i) {
     auto file = adopt(manifest, fds[i], std::move(reply.fds[i]), modes);
+    ATOLL_KILL_POINT("attach.mapped");
     if (!file) return tl::unexpected(file.error());
     files.push_back(std::move(*file));
   }
@@ -127,14 +128,16 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachReq
       attachment.name = request.name;
       attachment.role = request.role;
       attachment.group = request.group;
+      attached.changes = in.at("changes").get<std::uint64_t>();
       if (in.contains("lane") && in["lane"].is_number()) attachment.lane = attached.lane = in["lane"].get<unsigned>();
       if (in.contains("group_id") && in["group_id"].is_number()) attached.group_id = in["group_id"].get<unsigned>();
+      ATOLL_KILL_POINT("attach.answered");
       session->remember(attached.attachment);
       const auto give_back = [&](Error error) -> Result<Attached> {
         session->detach(attached.attachment);
         return tl::unexpected(std::move(error));
       };
-      if (auto failure = protocol::parse_manifest(without_layout(in.at("manifest").get_ref<const std::string&>()), attached.manifest)) {
+      if (auto failure = protocol::read_manifest(in.at("manifest"), attached.manifest)) {
         if (failure->segment.empty()) failure->segment = request.name;
         return give_back(failed(std::move(*failure)).value());
       }
@@ -160,6 +163,7 @@ Result<Refreshed> refresh(Attached& attached, const json& lanes, const json& gro
   if (!reply) return tl::unexpected(reply.error());
   try {
     Refreshed refreshed;
+    ATOLL_KILL_POINT("refresh.answered");
     auto files = adopt_all(attached.manifest, *reply, {lane_access, Access::read});
     if (!files) return tl::unexpected(files.error());
     refreshed.files = std::move(*files);

@@ -31,6 +31,7 @@ struct Attached {
   protocol::Manifest manifest;
   std::optional<unsigned> lane;
   unsigned group_id = 0;
+  std::uint64_t changes = 0;  // the header's counter when the files were listed
   std::vector<AttachedFile> files;
 
   // Takes the one file of this role out; bad_manifest if the broker sent none.

@@ -75,7 +75,7 @@ Result<void> ReaderEngine::adopt_files(bool interruptible) {
   bell_ = bell_mapping_.as<protocol::BellFile>();
   changes_word_ = &header_->changes;
   room_sleepers_ = &bell_->room.summary;
-  // Lanes that came with Attach may be behind `changes`: the first receive looks again.
+  changes_ = attached_.changes;
   for (AttachedFile& file : attached_.files) {
     if (file.role != Role::lane) continue;
     auto lane = std::make_unique<Lane>();

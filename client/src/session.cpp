@@ -11,9 +11,9 @@
 #include <map>
 
 #include "atoll/protocol/failure.hpp"
+#include "atoll/protocol/kill_point.hpp"
 #include "atoll/protocol/names.hpp"
 #include "bell_ringer.hpp"
-#include "manifest_text.hpp"
 #include "notifier.hpp"
 
 namespace atoll_ipc {
@@ -42,7 +42,6 @@ Error error_of(const json& message) {
 }
 
 constexpr int kAttempts = 20;  // how many brokers may end under one call
-constexpr std::int64_t kLooksNs = 250'000;  // how long a call looks for its reply before it sleeps
 
 bool connection_lost(const Error& error) { return error.code() == Errc::no_broker; }
 
@@ -116,6 +115,7 @@ Result<void> Session::connect_locked(std::int64_t timeout_ns) {
     auto socket = reach_locked(timeout_ns);
     if (!socket) return tl::unexpected(socket.error());
     socket_ = std::move(*socket);
+    ATOLL_KILL_POINT("hello.connected");
     auto hello = hello_locked();
     if (hello) return hello;
     socket_.reset();
@@ -169,6 +169,7 @@ Result<void> Session::hello_locked() {
       bells_mappings_.push_back(std::make_unique<Mapping>(std::move(*mapping)));
       bells_inode_ = status.st_ino;
       bells_.store(bells_mappings_.back()->as<protocol::BellsFile>(), std::memory_order_release);
+      ATOLL_KILL_POINT("hello.bells");
     }
     // Held as long as this process uses the slot: what a broker looks at that cannot see our pid.
     struct flock lock {};
@@ -177,6 +178,7 @@ Result<void> Session::hello_locked() {
     lock.l_start = slot;
     lock.l_len = 1;
     static_cast<void>(::fcntl(life.get(), F_OFD_SETLK, &lock));
+    ATOLL_KILL_POINT("hello.lock");
     life_ = std::move(life);
     slot_.store(slot, std::memory_order_relaxed);
     slot_generation_.store(in.at("slot_generation").get<std::uint32_t>(), std::memory_order_relaxed);
@@ -230,14 +232,13 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
     if (n < 0) return lost(std::strerror(errno));
     sent += static_cast<std::size_t>(n);
   }
+  ATOLL_KILL_POINT("call.asked");
   Reply reply;
   std::string received;
   char buffer[16 * 1024];
-  // Most replies are there before a sleep would have begun.
-  const std::int64_t looks_until = single_cpu() ? 0 : monotonic_ns() + kLooksNs;
+  // Sleeps at once: on a CPU that the broker shares, looking first would only keep it from answering.
   for (;;) {
-    if (monotonic_ns() >= looks_until)
-      if (auto readable = ready(POLLIN); !readable) return tl::unexpected(readable.error());
+    if (auto readable = ready(POLLIN); !readable) return tl::unexpected(readable.error());
     bool truncated = false;
     const ssize_t n = protocol::receive_some(socket, buffer, reply.fds, MSG_DONTWAIT, &truncated);
     if (n < 0 && errno == EAGAIN) continue;
@@ -247,18 +248,17 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
     if (received.back() == '\0') break;
     if (received.size() > protocol::kMaxReply) return fail(Errc::protocol_error, "the broker's reply is too long");
   }
+  ATOLL_KILL_POINT("call.answered");
   received.pop_back();
   constexpr std::string_view result = "{\"parameters\":";
   if (for_text && received.starts_with(result) && received.back() == '}') {
     reply.text = received.substr(result.size(), received.size() - result.size() - 1);
     return reply;
   }
-  std::string manifest = take_manifest(received);
   json message = json::parse(received, nullptr, false);
   if (!message.is_object()) return fail(Errc::protocol_error, "the broker's reply is not JSON");
   if (message.contains("error")) return tl::unexpected(error_of(message));
   reply.parameters = message.contains("parameters") ? std::move(message["parameters"]) : json::object();
-  if (!manifest.empty()) reply.parameters["manifest"] = std::move(manifest);
   if (for_text) reply.text = reply.parameters.dump(-1, ' ', false, json::error_handler_t::replace);
   return reply;
 }
@@ -321,11 +321,13 @@ void Session::detach(const std::shared_ptr<Attachment>& attachment) noexcept {
     const std::lock_guard lock(mutex_);
     std::erase(attachments_, attachment);
     if (!socket_ || attachment->lost.load()) return;
+    ATOLL_KILL_POINT("detach.asking");
     // If the broker is gone, its successor hears of it by the attachment's absence from the next Hello.
     if (!exchange_locked(socket_.get(), "Detach", json{{"attachment", attachment->id}}, {}, nanoseconds(options_.timeout), false)) {
       char byte;
       if (::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) socket_.reset();
     }
+    ATOLL_KILL_POINT("detach.answered");
   } catch (...) {
     // Out of memory: the broker finds out when this process ends.
   }
@@ -344,6 +346,7 @@ void Session::revive() noexcept {
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;  // it lives
     }
     static_cast<void>(connect_locked(1'000'000'000));
+    ATOLL_KILL_POINT("revive.connected");
   } catch (...) {
   }
 }

@@ -1,6 +1,5 @@
 #include "event_loop.hpp"
 
-#include <sched.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -10,20 +9,6 @@
 #include "clock.hpp"
 
 namespace atoll_ipc::daemon {
-namespace {
-
-// Who has asked for one thing often asks for the next at once: opening a stream takes three requests. So the loop
-// looks for this long before it sleeps again; being woken takes some 30 us on each side.
-constexpr std::int64_t kLooksNs = 250'000;
-
-// Looking would only keep the asker from running.
-bool one_cpu() noexcept {
-  cpu_set_t set;
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
-}
-
-}  // namespace
-
 Result<std::unique_ptr<EventLoop>> EventLoop::make() {
   auto loop = std::make_unique<EventLoop>();
   loop->epoll_ = protocol::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
@@ -79,18 +64,14 @@ void EventLoop::run_due_timers() {
 
 Result<void> EventLoop::run() {
   std::array<epoll_event, 64> events;
-  const bool alone = one_cpu();
-  std::int64_t looks_until = 0;
   while (!stopped_) {
     int timeout = -1;
     if (!timers_.empty()) {
       const std::int64_t left = timers_.begin()->first.first - monotonic_ns();
       timeout = static_cast<int>(std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 0, INT_MAX));
     }
-    if (looks_until > monotonic_ns()) timeout = 0;
     const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
     if (n < 0 && errno != EINTR) return fail_errno(errno, "epoll_wait");
-    if (n > 0 && !alone) looks_until = monotonic_ns() + kLooksNs;
     // The handlers' addresses first: a descriptor closed and opened again in this round is another one.
     std::array<std::shared_ptr<Handler>, 64> called;
     for (int i = 0; i < n; ++i) {

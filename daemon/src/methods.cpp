@@ -110,7 +110,9 @@ void Methods::answer(Connection& connection, Result<Reply> reply, bool oneway) {
     return;
   }
   if (reply->deferred || oneway) return;
-  connection.send(text_of(*reply), std::move(reply->fds));
+  ATOLL_KILL_POINT("broker.reply.ready");
+  connection.send(text_of(result_reply(std::move(reply->parameters))), std::move(reply->fds));
+  ATOLL_KILL_POINT("broker.reply.sent");
 }
 
 Result<SegmentPtr> Methods::existing(const std::string& name) {
@@ -152,6 +154,7 @@ Result<Reply> Methods::hello(Connection& connection, Arguments& in) {
     if (!known) slot = nullptr;
   }
   if (known) {
+    ATOLL_KILL_POINT("broker.hello.known");
     const auto old = broker_.connections.find(slot->connection);
     if (old != broker_.connections.end()) {
       old->second->slot.reset();
@@ -166,7 +169,9 @@ Result<Reply> Methods::hello(Connection& connection, Arguments& in) {
     if (!granted) return fail(granted.error());
     slot = *granted;
     if (command && slot->process.command.empty()) slot->process.command = printable(*command);
+    ATOLL_KILL_POINT("broker.hello.granted");
     reset_bell(*broker_.runtime.bells, slot->key.slot);
+    ATOLL_KILL_POINT("broker.hello.bell");
     broker_.watch_process(*slot);
   }
   slot->connection = connection.id;

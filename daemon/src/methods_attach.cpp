@@ -17,6 +17,18 @@ using nlohmann::json;
 using protocol::Backing;
 using protocol::Role;
 
+namespace {
+
+// How often lanes, groups or members of the segment have changed.
+std::uint64_t changes_of(Segment& segment) {
+  std::uint64_t changes = 0;
+  if (segment.header)
+    static_cast<void>(guarded([&] { changes = (segment.stream() ? segment.stream_header()->changes : segment.bytes_header()->changes).load_acquire(); }));
+  return changes;
+}
+
+}  // namespace
+
 Result<Reply> Methods::await(Connection& connection, Arguments& in) {
   const std::string name = in.text("name");
   const std::int64_t wait_ms = in.number("wait_ms", -1, INT64_MAX / 1'000'000);
@@ -266,7 +278,8 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
   ATOLL_KILL_POINT("broker.attach.after");
   reply.parameters["attachment"] = held.id;
   reply.parameters["created"] = created;
-  reply.manifest = segment->manifest_text;
+  reply.parameters["manifest"] = protocol::manifest_object(segment->manifest);
+  reply.parameters["changes"] = changes_of(*segment);
   if (held.lane) {
     reply.parameters["lane"] = *held.lane;
     reply.parameters["producer_id"] = held.producer_id;
@@ -309,12 +322,7 @@ Result<Reply> Methods::refresh(Connection& connection, Arguments& in) {
   Segment& segment = *attachment->segment;
   Reply reply;
   json& out = reply.parameters;
-  out = {{"state", segment.removed ? "removed" : "live"}, {"changes", 0}, {"fds", json::array()}, {"gone_lanes", json::array()}, {"gone_groups", json::array()}};
-  if (segment.header) {
-    std::uint64_t changes = 0;
-    static_cast<void>(guarded([&] { changes = (segment.stream() ? segment.stream_header()->changes : segment.bytes_header()->changes).load_acquire(); }));
-    out["changes"] = changes;
-  }
+  out = {{"state", segment.removed ? "removed" : "live"}, {"changes", changes_of(segment)}, {"fds", json::array()}, {"gone_lanes", json::array()}, {"gone_groups", json::array()}};
   if (segment.removed) return reply;
   if (!attachment->mapped && attachment->lane && segment.manifest.backing == Backing::memfd) seal_lane(segment, *attachment->lane);
   attachment->mapped = true;

@@ -105,8 +105,8 @@ struct Manifest {
   return uuid;
 }
 
-// The text as it is published: indented, with the layout that makes it enough for a reader.
-[[nodiscard]] inline std::string manifest_text(const Manifest& manifest) {
+// What a manifest says of its segment: all but the layout, which is the same for every segment of a kind.
+[[nodiscard]] inline nlohmann::ordered_json manifest_object(const Manifest& manifest) {
   nlohmann::ordered_json out{{"manifest_version", 1},
                              {"layout_version", kLayoutVersion},
                              {"min_reader_version", kMinReaderVersion},
@@ -152,14 +152,19 @@ struct Manifest {
       row["path"] = file.path;
     out["files"].push_back(std::move(row));
   }
-  // Last, and the same for every segment of a kind: written once.
+  return out;
+}
+
+// The text as it is published: indented, with the layout that makes it enough for a reader.
+[[nodiscard]] inline std::string manifest_text(const Manifest& manifest) {
+  // Written once for each kind.
   const auto ending = [](const nlohmann::json& layout) {
     nlohmann::ordered_json last;
     last["layout"] = layout;
     return "," + last.dump(1).substr(1) + "\n";
   };
   static const std::string of_stream = ending(stream_layout()), of_bytes = ending(bytes_layout());
-  std::string text = out.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  std::string text = manifest_object(manifest).dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.resize(text.size() - 2);  // without "\n}"
   return text + (manifest.kind == Kind::stream ? of_stream : of_bytes);
 }
@@ -247,13 +252,11 @@ inline ManifestFile parse_manifest_file(ManifestReader& in, Backing backing, con
 
 }  // namespace detail
 
-// Reads and checks a manifest. On failure `out` is untouched.
-[[nodiscard]] inline Check parse_manifest(std::string_view text, Manifest& out) {
+// Reads and checks a manifest, with or without its layout. On failure `out` is untouched.
+[[nodiscard]] inline Check read_manifest(const nlohmann::json& json, Manifest& out) {
   const auto bad = [](Errc code, std::string message, std::string segment = {}) {
     return Failure{code, std::move(message), std::move(segment), 0, {}};
   };
-  if (text.size() > kMaxManifest) return bad(Errc::bad_manifest, "the manifest has " + std::to_string(text.size()) + " bytes, at most 262144 are allowed");
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return bad(Errc::bad_manifest, "the manifest is no JSON object");
   detail::ManifestReader in(json);
   Manifest manifest;
@@ -384,6 +387,13 @@ inline ManifestFile parse_manifest_file(ManifestReader& in, Backing backing, con
   }
   out = std::move(manifest);
   return {};
+}
+
+// The same for a manifest's text, as it is published.
+[[nodiscard]] inline Check parse_manifest(std::string_view text, Manifest& out) {
+  if (text.size() > kMaxManifest)
+    return Failure{Errc::bad_manifest, "the manifest has " + std::to_string(text.size()) + " bytes, at most 262144 are allowed", {}, 0, {}};
+  return read_manifest(nlohmann::json::parse(text, nullptr, false), out);
 }
 
 }  // namespace atoll_ipc::protocol
