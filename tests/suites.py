@@ -50,7 +50,11 @@ NO_ADDRESS_RANDOMISATION = ("setarch", "-R")  # ThreadSanitizer of GCC 12 needs 
 
 # Two or more run at once, in this order: the longest first.
 SUITES = [
-    Suite("crash", pytest("tests/crash/test_kills.py"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=600),
+    Suite("kills, C++", pytest("tests/crash/test_client_kills.py"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=900,
+          environment={"ATOLL_KILL_LANGUAGES": "C++"}),
+    Suite("kills, packages", pytest("tests/crash/test_client_kills.py"), "pytest", builds=("kill",), build="build-kill", needs=("tests/crash/",), limit=900,
+          environment={"ATOLL_KILL_LANGUAGES": "Python,Node"}),
+    Suite("kills, broker", pytest("tests/crash/test_broker_kills.py"), "pytest", builds=("kill",), build="build-kill", limit=600),
     Suite("errors generated", script("python", in_tree("protocol/generate_errors.py"), "--check"), "one", builds=()),
     Suite("tree", pytest("tests/tree"), "pytest", builds=()),
     Suite("models", script(in_tree("protocol/model/run")), "plain", needs=("protocol/model/run",), builds=(), limit=600),
@@ -63,7 +67,7 @@ SUITES = [
     Suite("broker", pytest("tests/broker", "--ignore", "tests/broker/test_kill_points.py"), "pytest", needs=("tests/broker/",)),
     Suite("random kills", pytest("tests/crash/test_random_kills.py"), "pytest", builds=("kill", "python", "node"), build="build-kill",
           needs=("tests/crash/workers/",)),
-    Suite("broker, kills", pytest("tests/broker/test_kill_points.py"), "pytest", builds=("kill",), build="build-kill"),
+    Suite("kills, protocol", pytest("tests/broker/test_kill_points.py"), "pytest", builds=("kill",), build="build-kill"),
     Suite("rights", pytest("tests/rights"), "pytest"),
     Suite("fuzz", pytest("tests/fuzz"), "pytest", builds=("cpp", "python", "node")),
     Suite("manifest reader", pytest("tests/manifest_reader"), "pytest", needs=("tests/manifest_reader/",)),

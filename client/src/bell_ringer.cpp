@@ -73,6 +73,7 @@ void wake_slot(protocol::Bell& bell) noexcept {
   if (bell.asleep.exchange(0) == 0) return;
   ATOLL_KILL_POINT("bell.cleared");
   bell.sequence.fetch_add(1);
+  ATOLL_KILL_POINT("bell.counted");
   futex_wake(bell.sequence, INT_MAX);
 }
 
@@ -81,7 +82,9 @@ void wake_slot(protocol::Bell& bell) noexcept {
 void ring_one(protocol::Sleepers& sleepers, protocol::BellsFile& bells, unsigned slot) noexcept {
   if (slot >= protocol::kMaxSlots) return;
   const std::uint64_t bit = 1ull << (slot % 64);
-  if ((sleepers.slots[slot / 64].load_acquire() & bit) != 0 && (sleepers.slots[slot / 64].fetch_and(~bit) & bit) != 0) wake_slot(bells.bells[slot]);
+  if ((sleepers.slots[slot / 64].load_acquire() & bit) == 0 || (sleepers.slots[slot / 64].fetch_and(~bit) & bit) == 0) return;
+  ATOLL_KILL_POINT("bell.slot_cleared");
+  wake_slot(bells.bells[slot]);
 }
 
 void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept {
@@ -91,6 +94,7 @@ void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept
     const unsigned word = static_cast<unsigned>(std::countr_zero(summary));
     summary &= summary - 1;
     std::uint64_t slots = sleepers.slots[word].exchange(0);
+    ATOLL_KILL_POINT("bell.slots_cleared");
     while (slots != 0) {
       const unsigned slot = word * 64 + static_cast<unsigned>(std::countr_zero(slots));
       slots &= slots - 1;
@@ -101,7 +105,9 @@ void ring_all(protocol::Sleepers& sleepers, protocol::BellsFile& bells) noexcept
 
 void enlist(protocol::Sleepers& sleepers, unsigned slot) noexcept {
   sleepers.slots[slot / 64].fetch_or(1ull << (slot % 64));
+  ATOLL_KILL_POINT("bell.slot_set");
   sleepers.summary.fetch_or(1ull << (slot / 64));
+  ATOLL_KILL_POINT("bell.summary_set");
 }
 
 Sleeper::Armed Sleeper::enlist_here(Session& session, protocol::Sleepers& list) noexcept {
@@ -111,6 +117,7 @@ Sleeper::Armed Sleeper::enlist_here(Session& session, protocol::Sleepers& list) 
   armed.bell = bell.sequence.load_acquire();
   armed.life = bells.life.load_acquire();
   bell.asleep.exchange(1);
+  ATOLL_KILL_POINT("bell.asleep");
   enlist(list, session.slot());
   ATOLL_KILL_POINT("bell.enlisted");
 #if !defined(__x86_64__)

@@ -270,6 +270,7 @@ bool GroupReader::catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& seque
   LanePosition& place = place_of(lane);
   const std::uint64_t missed = boundary.sequence > sequence ? boundary.sequence - sequence : 0;
   place.lost.store_relaxed(place.lost.load_relaxed() + missed);
+  ATOLL_KILL_POINT("overtaken.counted");
   lane.lost += missed;
   lost_ += missed;
   next = boundary.position;
@@ -280,8 +281,11 @@ bool GroupReader::catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& seque
     redo->apply();
   } else {
     place.next_sequence.store_relaxed(sequence);
+    ATOLL_KILL_POINT("overtaken.sequence");
     place.next.store_release(next);
+    ATOLL_KILL_POINT("overtaken.next");
     place.cursor.store_release(next);
+    ATOLL_KILL_POINT("overtaken.cursor");
   }
   return true;
 }
@@ -337,6 +341,7 @@ Errc GroupReader::claim_exclusive() {
     lane.sequence = run.next_sequence;
     if (run.end > lane.place->next.load_relaxed()) {
       lane.place->next_sequence.store_relaxed(run.next_sequence);
+      ATOLL_KILL_POINT("claim.sequence");
       lane.place->next.store_release(run.end);
     }
     ATOLL_KILL_POINT("claim.exclusive");
@@ -345,6 +350,7 @@ Errc GroupReader::claim_exclusive() {
       const bool open = std::any_of(batches_.begin(), batches_.end(), [&](const auto& batch) { return !batch->finished && batch->from == &lane && !batch->decided(); });
       if (!open) {
         lane.place->cursor.store_release(run.end);
+        ATOLL_KILL_POINT("skipped.cursor");
         cursor_moved(lane);
       }
       return claim();
@@ -508,6 +514,7 @@ Errc GroupReader::take_returned(RedoWriter& redo, Batch*& out) {
   if (again > 1) {
     LanePosition& place = place_of(*lane);
     place.redelivered.store_relaxed(place.redelivered.load_relaxed() + static_cast<std::uint64_t>(std::popcount(batch.all() & ~batch.done)));
+    ATOLL_KILL_POINT("redelivered.counted");
   }
   out = &batch;
   return Errc::ok;
@@ -522,6 +529,7 @@ bool GroupReader::give(Batch& batch, Raw& out) {
     if (lane != nullptr) lane->lost += missed;
     LanePosition& counters = group_->lanes[batch.lane];
     counters.lost.store_relaxed(counters.lost.load_relaxed() + missed);
+    ATOLL_KILL_POINT("lost.counted");
     batch.released |= bits;
     batch.acked |= bits;
   };

@@ -88,9 +88,12 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
     checkpoint_at_ = lane_->checkpoints[(count - 1) % protocol::kCheckpoints].position.load_relaxed();
   limit_ = 0;
   lane_->finished.store_release(0);
+  ATOLL_KILL_POINT("join.unfinished");
   lane_->room_wanted.store_release(protocol::kNoRoomWanted);
+  ATOLL_KILL_POINT("join.room");
   set_fence(!registered_for_membarrier(*process_));
   lane_->wake_mode.store_release(static_cast<std::uint32_t>(fence_ ? protocol::WakeMode::fenced : protocol::WakeMode::registered));
+  ATOLL_KILL_POINT("join.wake_mode");
   // Tells the broker that the lane is mapped: a memfd can be sealed against other writers now.
   if (attached_.manifest.backing == protocol::Backing::memfd)
     if (auto known = learn_groups(); !known) return known;
@@ -105,6 +108,7 @@ ProducerEngine::~ProducerEngine() {
   if (notice_.wanted()) attached_.session->notifier().remove(notice_);
   if (lane_ != nullptr) {
     lane_->room_wanted.store_release(protocol::kNoRoomWanted);
+    ATOLL_KILL_POINT("leave.room");
     while (only_loan_ != kNoLoan)
       if (!settle(only_loan_ == kSeveralLoans ? loans_.back().at : only_loan_, false)) break;
     ring(bell_->data, *bells_, true);
@@ -261,8 +265,11 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
     const std::uint64_t count = lane_->checkpoint_count.load_relaxed();
     protocol::Checkpoint& checkpoint = lane_->checkpoints[count % protocol::kCheckpoints];
     checkpoint.position.store_relaxed(tail_);
+    ATOLL_KILL_POINT("checkpoint.position");
     checkpoint.sequence.store_relaxed(sequence_);
+    ATOLL_KILL_POINT("checkpoint.sequence");
     lane_->checkpoint_count.store_release(count + 1);
+    ATOLL_KILL_POINT("checkpoint.counted");
     checkpoint_at_ = tail_;
   }
   // SYNC limit: store, fence, look at the groups again. Pairs with the broker's making of a group.
@@ -276,6 +283,7 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
     if (raised > most) {
       raised = std::max(most, published_limit_);
       lane_->limit.store_release(raised);
+      ATOLL_KILL_POINT("limit.settled");
     }
     published_limit_ = raised;
     limit_ = std::min(raised, most);
@@ -291,6 +299,7 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
 // at the sleepers. So a sleeper that enlists and then finds `fenced` needs no membarrier: protocol/model/wake.pml.
 void ProducerEngine::set_wake_mode(bool fence) noexcept {
   lane_->wake_mode.store_release(static_cast<std::uint32_t>(fence ? protocol::WakeMode::fenced : protocol::WakeMode::registered));
+  ATOLL_KILL_POINT("wake_mode.stored");
   protocol::full_fence();
   set_fence(fence);
 }
@@ -331,7 +340,10 @@ Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline dead
 }
 
 void ProducerEngine::stop_wanting() noexcept {
-  if (lane_->room_wanted.load_relaxed() != protocol::kNoRoomWanted) lane_->room_wanted.store_release(protocol::kNoRoomWanted);
+  if (lane_->room_wanted.load_relaxed() != protocol::kNoRoomWanted) {
+    lane_->room_wanted.store_release(protocol::kNoRoomWanted);
+    ATOLL_KILL_POINT("room.enough");
+  }
   // Nobody will ring for the event that an earlier send asked for: it may try again and ask anew.
   if (std::exchange(armed_, false)) attached_.session->notifier().tell(notice_);
 }
@@ -343,6 +355,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
   if (finished_) {
     finished_ = false;
     lane_->finished.store_release(0);
+    ATOLL_KILL_POINT("finish.taken_back");
   }
   if (fence_ && sequence_ - rang_at_ > kFewRecords && registered_for_membarrier(*process_)) set_wake_mode(false);
   // Readers may have to empty the ring first.
@@ -376,6 +389,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
     }
     if (attached_.manifest.when_full == protocol::WhenFull::drop_new) {
       lane_->dropped.store_relaxed(lane_->dropped.load_relaxed() + 1);
+      ATOLL_KILL_POINT("dropped.counted");
       return Errc::dropped;
     }
     // Full of the caller's own loans: waiting would be for ever.
@@ -387,6 +401,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
     if (!counted) {
       counted = true;
       lane_->blocked.store_relaxed(lane_->blocked.load_relaxed() + 1);
+      ATOLL_KILL_POINT("blocked.counted");
     }
     // The cursor that leaves room for this record; and one that leaves half of the ring free.
     const std::uint64_t least = place.end - std::min(place.end, geometry_.capacity);
@@ -425,7 +440,9 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
 
 void ProducerEngine::want_room(std::uint64_t cursor) noexcept {
   lane_->room_slot.store_relaxed(attached_.session->slot());
+  ATOLL_KILL_POINT("room.slot");
   lane_->room_wanted.store_release(cursor);
+  ATOLL_KILL_POINT("room.wanted");
 }
 
 void ProducerEngine::add_loan(const OpenLoan& loan) {
@@ -477,7 +494,10 @@ Result<void> ProducerEngine::settle(std::uint64_t token, bool commit) {
       protocol::commit_word(commit ? protocol::RecordState::committed : protocol::RecordState::aborted, token, geometry_.capacity_log2));
   ATOLL_KILL_POINT("loan.settled");
   set_gate();
-  if (!commit) lane_->aborted.store_relaxed(lane_->aborted.load_relaxed() + 1);
+  if (!commit) {
+    lane_->aborted.store_relaxed(lane_->aborted.load_relaxed() + 1);
+    ATOLL_KILL_POINT("aborted.counted");
+  }
   publish_settled();
   flush();
   return {};

@@ -30,12 +30,15 @@ Errc SharedLock::take_word(Deadline deadline, bool interruptible, bool& needs_re
       if (word_.compare_exchange(seen, me | protocol::kLockWaiters | (seen & protocol::kLockNeedsRepair))) {
         held_ = true;
         needs_repair = (seen & protocol::kLockNeedsRepair) != 0;
-        ATOLL_KILL_POINT("lock.taken");
+        ATOLL_KILL_POINT("lock.taken_over");
         return Errc::ok;
       }
       continue;
     }
-    if ((seen & protocol::kLockWaiters) == 0 && !word_.compare_exchange(seen, seen | protocol::kLockWaiters)) continue;
+    if ((seen & protocol::kLockWaiters) == 0) {
+      if (!word_.compare_exchange(seen, seen | protocol::kLockWaiters)) continue;
+      ATOLL_KILL_POINT("lock.waiting");
+    }
     std::int64_t left = clock.left();
     if (left == 0) {
       private_.unlock();
@@ -57,6 +60,7 @@ void SharedLock::release() noexcept {
   held_ = false;
   ATOLL_KILL_POINT("lock.releasing");
   const std::uint32_t was = word_.exchange(0);
+  ATOLL_KILL_POINT("lock.released");
   if ((was & protocol::kLockWaiters) != 0) futex_wake(word_, 1);
   private_.unlock();
 }

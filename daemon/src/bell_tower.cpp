@@ -8,6 +8,7 @@
 #include <climits>
 
 #include "atoll/protocol/fence.hpp"
+#include "atoll/protocol/kill_point.hpp"
 #include "guard.hpp"
 
 namespace atoll_ipc::daemon {
@@ -21,15 +22,19 @@ namespace {
 void ring_list(protocol::Sleepers& list, protocol::BellsFile& bells) noexcept {
   // Not only the words that the summary names: whoever set a bit may have died before the summary.
   list.summary.exchange(0);
+  ATOLL_KILL_POINT("broker.ring.summary");
   for (unsigned word = 0; word < protocol::kMaxSlots / 64; ++word) {
     if (list.slots[word].load_relaxed() == 0) continue;
     std::uint64_t bits = list.slots[word].exchange(0);
+    ATOLL_KILL_POINT("broker.ring.slots");
     while (bits != 0) {
       const auto bit = static_cast<unsigned>(__builtin_ctzll(bits));
       bits &= bits - 1;
       protocol::Bell& sleeper = bells.bells[word * 64 + bit];
       if (sleeper.asleep.exchange(0) == 0) continue;
+      ATOLL_KILL_POINT("broker.ring.cleared");
       sleeper.sequence.fetch_add(1);
+      ATOLL_KILL_POINT("broker.ring.counted");
       futex_wake(sleeper.sequence, INT_MAX);
     }
   }

@@ -74,9 +74,13 @@ Result<void> Broker::start() {
     entries.insert(entries.begin(), {{"t", "journal"}, {"version", kJournalVersion}, {"epoch", epoch}});
     if (auto written = journal.rewrite(entries); !written) return written;
   }
+  ATOLL_KILL_POINT("broker.start.journal");
   store->adopt_all(replay, epoch);
+  ATOLL_KILL_POINT("broker.start.adopted");
   slots->replay(replay, store->all());
+  ATOLL_KILL_POINT("broker.start.slots");
   recover();
+  ATOLL_KILL_POINT("broker.start.recovered");
   if (auto written = write_journal(); !written) return written;
   return listen();
 }
@@ -199,6 +203,7 @@ void Broker::wake_waiters_each_minute() {
 
 Result<void> Broker::run() {
   announce_life(*runtime.bells);
+  ATOLL_KILL_POINT("broker.start.announced");
   wake_waiters_each_minute();
   watch_idleness();
   spdlog::info("atolld {} serves {} (epoch {}, {} segments)", ATOLL_VERSION, runtime.socket_path, epoch, store->all().size());
@@ -279,6 +284,7 @@ void Broker::on_connection_end(Connection& connection, const std::string& why) {
       // Otherwise quarantined: the pidfd will tell.
     }
   }
+  ATOLL_KILL_POINT("broker.connection.ended");
   // It may be on the stack above us: out of the map now, destroyed when the loop is back.
   const auto at = connections.find(connection.id);
   if (at == connections.end()) return;
@@ -350,10 +356,12 @@ void Broker::on_signal() {
 void Broker::stop(const std::string& why) {
   if (stopping) return;
   stopping = true;
+  ATOLL_KILL_POINT("broker.stop.begun");
   spdlog::info("stopping: {}", why);
   notify_service("STOPPING=1");
   // From now on nobody finds us; the next client starts a new broker.
   ::unlinkat(runtime.directory.get(), runtime.socket_name.c_str(), 0);
+  ATOLL_KILL_POINT("broker.stop.unbound");
   if (listener_) loop->forget(listener_.get());
   listener_.reset();
   // After the call in hand has been answered.
@@ -393,13 +401,16 @@ void Broker::leave() {
     if (segment->manifest.backing == protocol::Backing::memfd) memory.push_back(segment);
   // Without us nobody can find them any more.
   for (const SegmentPtr& segment : memory) store->remove(segment);
+  ATOLL_KILL_POINT("broker.stop.memory");
   if (auto written = write_journal(); !written) spdlog::error("{}", written.error().message);
   if (store->all().empty()) {
     // Nothing is left to come back to: leave nothing behind but the lock (removing that would let two
     // brokers hold one each) and the log.
     ::unlinkat(runtime.directory.get(), "journal", 0);
+    ATOLL_KILL_POINT("broker.stop.journal");
     ::unlinkat(runtime.directory.get(), "life", 0);
     ::unlinkat(runtime.directory.get(), "segments", AT_REMOVEDIR);
+    ATOLL_KILL_POINT("broker.stop.directory");
     remove_tree_at(runtime.shm_parent.get(), directory_id(runtime.path));
     ::rmdir(("/dev/shm/atoll-" + std::to_string(::geteuid())).c_str());
   }

@@ -74,7 +74,9 @@ LockTaken take_lock_as_broker(protocol::Word32& lock, const Membership& membersh
     const std::uint32_t waiters = seen & protocol::kLockWaiters;
     const std::uint32_t repair = from_dead ? protocol::kLockNeedsRepair : 0;
     ATOLL_KILL_POINT("broker.lock.take");
-    if (lock.compare_exchange(seen, mine | waiters | repair)) return from_dead ? LockTaken::taken_from_dead : LockTaken::taken;
+    if (!lock.compare_exchange(seen, mine | waiters | repair)) continue;
+    ATOLL_KILL_POINT("broker.lock.taken");
+    return from_dead ? LockTaken::taken_from_dead : LockTaken::taken;
   }
   return LockTaken::busy;
 }
@@ -118,9 +120,11 @@ SettledGroup settle_group(GroupFile& group, const Membership& membership) noexce
         break;
       }
       redo(group, head, claim_head(ClaimState::free, 0, 0), offsetof(GroupFile, lanes) + copy.lane * sizeof(protocol::LanePosition), cursor);
+      ATOLL_KILL_POINT("broker.group.freed");
       out.moved = true;
     } else {
       redo(group, head, claim_head(ClaimState::returned, slot, generation), offsetof(GroupFile, returned), group.returned.load_relaxed() + 1);
+      ATOLL_KILL_POINT("broker.group.returned");
       ++out.returned;
     }
   }

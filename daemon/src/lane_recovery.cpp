@@ -59,9 +59,11 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   // Order as a producer's: the limit that covers the terminator, the terminator, the number, the tail.
   auto* end = reinterpret_cast<protocol::RecordHeader*>(ring + (out.tail & (geometry.capacity - 1)));
   if (limit < out.tail + protocol::kRecordHeaderSize) lane.limit.store_release(out.tail + protocol::kRecordHeaderSize);
+  ATOLL_KILL_POINT("broker.lane.limit");
   end->commit.store_release(protocol::commit_word(protocol::RecordState::empty, out.tail, geometry.capacity_log2));
   ATOLL_KILL_POINT("broker.lane.tail");
   lane.sequence.store_release(out.sequence);
+  ATOLL_KILL_POINT("broker.lane.sequence");
   lane.tail.store_release(out.tail);
   return out;
 }
@@ -71,10 +73,12 @@ void set_lane_owner(protocol::LaneHeader& lane, protocol::LaneState state, unsig
   if (state == protocol::LaneState::owned) {
     // A new owner goes on with the stream, and its process may not be registered for membarrier.
     lane.finished.store_release(0);
+    ATOLL_KILL_POINT("broker.lane.unfinished");
     lane.wake_mode.store_release(static_cast<std::uint32_t>(protocol::WakeMode::fenced));
     __atomic_store_n(&lane.owner_slot, static_cast<std::uint16_t>(slot), __ATOMIC_RELAXED);
     __atomic_store_n(&lane.owner_generation, generation, __ATOMIC_RELAXED);
     __atomic_store_n(&lane.producer_id, producer_id, __ATOMIC_RELAXED);
+    ATOLL_KILL_POINT("broker.lane.owner");
   }
   ATOLL_KILL_POINT("broker.lane.state");
   lane.state.store_release(static_cast<std::uint32_t>(state));

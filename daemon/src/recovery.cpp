@@ -102,6 +102,7 @@ void Recovery::end_lane(const SegmentPtr& segment, unsigned number, std::uint64_
       auto& header = *(*mapping)->as<protocol::LaneHeader>();
       const LaneState state = at->second.state;
       static_cast<void>(guarded([&] { set_lane_owner(header, state, 0, 0, 0); }));
+      ATOLL_KILL_POINT("broker.lane.ended");
     } else {
       result = LaneResult::later;
     }
@@ -144,6 +145,7 @@ void Recovery::settle_bytes_of(const SegmentPtr& held) {
     if ((header.lock.load_acquire() & (protocol::kLockHolderMask | protocol::kLockNeedsRepair)) == 0) return;
     if (take_lock_as_broker(header.lock, membership) == LockTaken::busy) return;
     repaired = protocol::repair_bytes(header, size, put_size, staging);
+    ATOLL_KILL_POINT("broker.bytes.repaired");
     release_lock_as_broker(header.lock);
   });
   if (!whole || repaired == protocol::Repaired::damaged) spdlog::error("'{}': the redo area of its lock holds values that no client writes", segment.name());
@@ -200,6 +202,7 @@ void Recovery::release(Attachment attachment, bool dead) {
       if (at != segment.groups.end()) {
         at->second.members.erase(attachment.id);
         store_members(segment, at->second);
+        ATOLL_KILL_POINT("broker.group.members");
       }
     }
   }
@@ -209,6 +212,7 @@ void Recovery::release(Attachment attachment, bool dead) {
 void Recovery::process_ended(SlotKey key) {
   Slot* slot = slots_.find(key);
   if (slot == nullptr) return;
+  ATOLL_KILL_POINT("broker.death.heard");
   if (!slot->attachments.empty())
     spdlog::info("process {} ({}) of slot {} ended and held {} attachments", slot->process.pid, slot->process.command, key.slot, slot->attachments.size());
   std::vector<Attachment> held;
@@ -216,6 +220,7 @@ void Recovery::process_ended(SlotKey key) {
     if (const Attachment* attachment = slots_.attachment(id)) {
       held.push_back(*attachment);
       release(*attachment, true);
+      ATOLL_KILL_POINT("broker.death.released");
     }
   // From here on the slot counts as dead for the locks and claims that name it.
   slots_.release(key);
@@ -229,6 +234,7 @@ void Recovery::process_ended(SlotKey key) {
       settle_group_of(attachment.segment, *attachment.group, group->second.incarnation, kFirstRetryNs);
     else
       ring_everybody(segment);
+    ATOLL_KILL_POINT("broker.death.told");
   }
 }
 
@@ -236,7 +242,9 @@ void Recovery::give_back(std::int64_t id) {
   const Attachment* found = slots_.attachment(id);
   if (found == nullptr) return;
   const Attachment attachment = *found;
+  ATOLL_KILL_POINT("broker.detach.begun");
   release(attachment, false);
+  ATOLL_KILL_POINT("broker.detach.released");
   Segment& segment = *attachment.segment;
   if (segment.removed || segment.broken) return;
   const auto group = attachment.group ? segment.groups.find(*attachment.group) : segment.groups.end();

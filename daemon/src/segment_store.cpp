@@ -128,6 +128,7 @@ Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted)
     return undo(published.error());
   }
   segments_[segment->name()] = segment;
+  ATOLL_KILL_POINT("broker.create.published");
   journal_.append({{"t", "created"}, {"name", manifest.name}, {"generation", manifest.generation}});
   ATOLL_KILL_POINT("broker.create.commit");
   return segment;
@@ -160,6 +161,7 @@ void SegmentStore::remove(const SegmentPtr& segment) {
     }));
   ATOLL_KILL_POINT("broker.remove.state");
   changed(*segment);
+  ATOLL_KILL_POINT("broker.remove.told");
   remove_files(*segment);
   segments_.erase(segment->name());
   journal_.append({{"t", "removed"}, {"name", segment->name()}, {"generation", segment->manifest.generation}});
@@ -192,11 +194,12 @@ void SegmentStore::finish_interrupted(const Replay& replay) {
     segment.manifest.directory = entry.value("directory", "");
     if (!segment.manifest.directory.empty()) segment.manifest.backing = Backing::file;
     if (!protocol::valid_name(segment.manifest.name)) continue;
-    // A creation whose manifest of this generation was published is finished, not undone.
+    // A creation whose manifest of this generation was published is finished, not undone; unless its memory had no name
+    // and is gone with the broker that was making it.
     auto text = read_file_at(runtime_.segments.get(), protocol::path_component(segment.manifest.name) + ".json", protocol::kMaxManifest, "a manifest");
     protocol::Manifest published;
     const bool there = text && !protocol::parse_manifest(*text, published) && published.generation == generation;
-    if (entry["t"] == "creating" && there) continue;
+    if (entry["t"] == "creating" && there && published.backing != Backing::memfd) continue;
     spdlog::info("{} of '{}' generation {} was interrupted: {}", entry["t"] == "creating" ? "creation" : "removal", segment.manifest.name, generation,
                  entry["t"] == "creating" ? "undone" : "finished");
     if (there || !text) {
@@ -336,6 +339,7 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
   });
   if (!whole) return fail(Errc::truncated_file, "the header of '" + segment.name() + "' was cut", segment.name());
   changed(segment);
+  raise_starts(segment);
   return {};
 }
 

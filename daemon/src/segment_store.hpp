@@ -43,6 +43,8 @@ class SegmentStore {
   void remove_lane(Segment& segment, unsigned number);
   Result<Group*> add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start);
   void remove_group(Segment& segment, unsigned id);
+  // After a restart: the last step of making a group may be missing.
+  static void raise_starts(Segment& segment);
 
   // changes + 1, and wakes who sleeps on the segment.
   void changed(Segment& segment);

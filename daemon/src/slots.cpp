@@ -104,6 +104,7 @@ void Slots::release(SlotKey key) {
   const Slot* slot = find(key);
   if (slot == nullptr) return;
   if (slot->journalled) journal_.append({{"t", "gone"}, {"slot", key.slot}, {"generation", key.generation}});
+  ATOLL_KILL_POINT("broker.slot.journal");
   slots_.erase(key.slot);
 }
 
@@ -111,6 +112,7 @@ Attachment& Slots::attach(Slot& slot, Attachment attachment) {
   attachment.id = ++attachment_id_;
   attachment.slot = slot.key;
   if (!slot.journalled) journal_.append(slot_entry(slot));
+  ATOLL_KILL_POINT("broker.attach.slot");
   slot.journalled = true;
   journal_.append(attachment_entry(attachment));
   ATOLL_KILL_POINT("broker.attach.journal");

@@ -57,7 +57,37 @@ Boundary start_in_lane(const std::byte* file, const protocol::RingGeometry& geom
   return at;
 }
 
+// A group that was made while the lane's producer did not know of it: where that has written over its start it begins
+// behind. A producer that knows of a group never does that, unless its stream overwrites.
+void raise_start(protocol::LanePosition& positions, const std::byte* lane_file, const protocol::RingGeometry& geometry) noexcept {
+  static_cast<void>(guarded([&] {
+    const auto& lane = *reinterpret_cast<const protocol::LaneHeader*>(lane_file);
+    const std::uint64_t limit = lane.limit.load_acquire();
+    const std::uint64_t floor = limit > geometry.capacity ? limit - geometry.capacity : 0;
+    if (positions.cursor.load_relaxed() >= floor) return;
+    const Boundary at = start_in_lane(lane_file, geometry, {});
+    positions.next_sequence.store_release(at.sequence);
+    ATOLL_KILL_POINT("broker.group.raising");
+    // The cursor last: a broker that comes after one that died here finds it below still.
+    positions.next.store_release(at.position);
+    positions.cursor.store_release(at.position);
+  }));
+}
+
 }  // namespace
+
+void SegmentStore::raise_starts(Segment& segment) {
+  if (!segment.stream() || segment.manifest.when_full == protocol::WhenFull::overwrite) return;
+  protocol::full_fence();
+  static_cast<void>(process_wide_fence());
+  for (const auto& [id, group] : segment.groups) {
+    auto group_mapping = map_segment_file(segment, *segment.file(Role::group, id));
+    if (!group_mapping) continue;  // found when it is settled
+    for (const auto& [number, lane] : segment.lanes)
+      if (auto mapping = map_segment_file(segment, *segment.file(Role::lane, number)))
+        raise_start((*group_mapping)->as<protocol::GroupFile>()->lanes[number], (*mapping)->data(), segment.geometry());
+  }
+}
 
 Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   unsigned number = 0;
@@ -101,6 +131,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
       auto& positions = (*mapping)->as<protocol::GroupFile>()->lanes[number];
       set = guarded([&] {
         positions.cursor.store_release(0);
+        ATOLL_KILL_POINT("broker.lane.cursor");
         positions.next.store_release(0);
         positions.next_sequence.store_release(0);
         positions.lost.store_release(0);
@@ -121,6 +152,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   }
   ATOLL_KILL_POINT("broker.lane.bit");
   static_cast<void>(guarded([&] { segment.stream_header()->active_lanes.fetch_or(1ull << number); }));
+  ATOLL_KILL_POINT("broker.lane.active");
   changed(segment);
   return &(segment.lanes[number] = std::move(lane));
 }
@@ -134,6 +166,7 @@ void SegmentStore::remove_lane(Segment& segment, unsigned number) {
   erase_file(segment.manifest, Role::lane, number);
   segment.lanes.erase(number);
   if (auto published = publish(segment); !published) spdlog::error("'{}': {}", segment.name(), published.error().message);
+  ATOLL_KILL_POINT("broker.lane.unlisted");
   remove_segment_file(segment, file);
   changed(segment);
 }
@@ -188,25 +221,12 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   // SYNC groups: the bit, a fence, and then the limits are read; a producer stores its limit, fences,
   // and then reads the bit. One of the two sees the other.
   static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_or(1u << id); }));
+  ATOLL_KILL_POINT("broker.group.active");
   static_cast<void>(guarded([&] { segment.stream_header()->changes.fetch_add(1); }));
   protocol::full_fence();
   static_cast<void>(process_wide_fence());
   ATOLL_KILL_POINT("broker.group.raise");
-  auto& made = *group_mapping->as<protocol::GroupFile>();
-  for (const auto& [number, mapping] : lanes) {
-    const std::byte* data = mapping->data();
-    auto& positions = made.lanes[number];
-    static_cast<void>(guarded([&] {
-      const auto& lane = *reinterpret_cast<const protocol::LaneHeader*>(data);
-      const std::uint64_t limit = lane.limit.load_acquire();
-      const std::uint64_t floor = limit > geometry.capacity ? limit - geometry.capacity : 0;
-      if (positions.cursor.load_relaxed() >= floor) return;
-      const Boundary at = start_in_lane(data, geometry, {});
-      positions.next_sequence.store_release(at.sequence);
-      positions.next.store_release(at.position);
-      positions.cursor.store_release(at.position);
-    }));
-  }
+  for (const auto& [number, mapping] : lanes) raise_start(group_mapping->as<protocol::GroupFile>()->lanes[number], mapping->data(), geometry);
   changed(segment);
   Group group;
   group.id = id;
@@ -225,6 +245,7 @@ void SegmentStore::remove_group(Segment& segment, unsigned id) {
   erase_file(segment.manifest, Role::group, id);
   segment.groups.erase(id);
   if (auto published = publish(segment); !published) spdlog::error("'{}': {}", segment.name(), published.error().message);
+  ATOLL_KILL_POINT("broker.group.unlisted");
   remove_segment_file(segment, file);
   changed(segment);
 }

@@ -95,11 +95,14 @@ class Runtime:
                               check=check, **options)
 
     def kill_broker(self) -> None:
+        assert self.kill_broker_if_any(), "no broker runs here"
+
+    def kill_broker_if_any(self) -> bool:
         pids = broker_pids(self.directory)
-        assert pids, "no broker runs here"
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
             assert wait_for_end(pid, 10)
+        return bool(pids)
 
     def shared_memory(self) -> list[pathlib.Path]:
         return [folder for folder, runtime in broker_folders() if runtime == str(self.directory)]

@@ -183,7 +183,7 @@ struct FastProducer {
       return nullptr;
     std::byte* const place = describe(at, end, content);
     __atomic_store_n(reinterpret_cast<std::uint32_t*>(place + 4), static_cast<std::uint32_t>(length), __ATOMIC_RELAXED);
-    ATOLL_KILL_POINT("loan.begun");
+    ATOLL_KILL_POINT("fast.loan.begun");
     tail_ = end;
     gate_->open_until = 0;
     only_loan_ = at;
@@ -194,9 +194,9 @@ struct FastProducer {
   [[gnu::always_inline]] bool commit_fast(std::uint64_t at) noexcept {
     if (at != only_loan_ || !origin_.here()) [[unlikely]]
       return false;
-    ATOLL_KILL_POINT("loan.settling");
+    ATOLL_KILL_POINT("fast.loan.settling");
     record(at)->commit.store_release(protocol::commit_word(protocol::RecordState::committed, at, capacity_log2_));
-    ATOLL_KILL_POINT("loan.settled");
+    ATOLL_KILL_POINT("fast.loan.settled");
     only_loan_ = kNoLoan;
     gate_->open_until = open_until_;
     publish(tail_, sequence_);
@@ -215,7 +215,9 @@ struct FastProducer {
   // `sequence` first: see LaneHeader::tail.
   [[gnu::always_inline]] void publish(std::uint64_t tail, std::uint64_t sequence) noexcept {
     lane_->sequence.store_release(sequence);
+    ATOLL_KILL_POINT("tail.sequence");
     lane_->tail.store_release(tail);
+    ATOLL_KILL_POINT("tail.published");
   }
 
   // What an earlier lap left at a place is seldom a word of this lap, and reading it leaves the cache line where
@@ -233,12 +235,12 @@ struct FastProducer {
     if (length > max_payload_ || end > gate_->open_until) [[unlikely]]
       return false;
     std::byte* const place = describe(at, end, content);
-    ATOLL_KILL_POINT("send.begun");
+    ATOLL_KILL_POINT("fast.send.begun");
     kCopy(place + payload_offset_, data, length);
-    ATOLL_KILL_POINT("send.written");
+    ATOLL_KILL_POINT("fast.send.written");
     // SYNC commit: pairs with the readers' acquire. Producer dies before: the broker drops it. After: delivered.
     commit<__ATOMIC_RELEASE>(place, empty_ + kCommitted, length);
-    ATOLL_KILL_POINT("send.committed");
+    ATOLL_KILL_POINT("fast.send.committed");
     tail_ = end;
     publish(end, ++sequence_);
     return true;
@@ -257,7 +259,7 @@ struct FastProducer {
                                  static_cast<std::uint64_t>(protocol::RecordType::data) << 56;
     __atomic_store_n(reinterpret_cast<std::uint64_t*>(place + 8), second, __ATOMIC_RELAXED);
     terminate(lap_base_ + end, empty_);
-    ATOLL_KILL_POINT("claim.terminated");
+    ATOLL_KILL_POINT("fast.claim.terminated");
     return place;
   }
   // Commit word and length in one store.
@@ -463,7 +465,7 @@ struct FastReader {
       const std::uint64_t end = last->end;
       // SYNC cursor: the records are done from here on, whatever happens to this process.
       cursor->store_release(end);
-      ATOLL_KILL_POINT("released");
+      ATOLL_KILL_POINT("fast.released");
       if (sleepers_seen_->load_acquire() == 0) [[likely]]
         return Released::yes;
       if (fence_) {
@@ -477,7 +479,7 @@ struct FastReader {
     release_token_ = token + count;
     // SYNC acked: as above. (It makes no room before the claim ends.)
     acked_->store_release((2ull << ((token + count - 1) & (protocol::kClaimRecords - 1))) - 1);
-    ATOLL_KILL_POINT("released");
+    ATOLL_KILL_POINT("fast.acked");
     return Released::yes;
   }
 
@@ -495,8 +497,9 @@ struct FastReader {
     sequence_ = sequence;
     protocol::LanePosition* const place = place_;
     place->next_sequence.store_relaxed(sequence);
+    ATOLL_KILL_POINT("fast.claim.sequence");
     place->next.store_release(position);
-    ATOLL_KILL_POINT("claim.exclusive");
+    ATOLL_KILL_POINT("fast.claim.exclusive");
   }
 };
 
