@@ -71,6 +71,7 @@ void build() {
   ask("Attach", {{"name", "s"}, {"role", "consume"}, {"group", "g"}});
   ask("Attach", {{"name", "b"}, {"role", "map"}, {"writable", true}});
   w.memory = std::move(ask("Attach", {{"name", "m"}, {"role", "produce"}}).fds);
+  shorten_manifests();
   static const int at_first = lowest_free_descriptor();
   require(lowest_free_descriptor() == at_first, "no descriptor is left open");
 }

@@ -8,6 +8,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+
+#include "manifest_text.hpp"
 
 namespace atoll_fuzz {
 
@@ -61,6 +64,14 @@ void confine_to(const Broker& broker) {
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(shm_directory(), ignored)) std::filesystem::remove_all(entry.path(), ignored);
   });
+}
+
+void shorten_manifests() {
+  for (const auto& entry : std::filesystem::directory_iterator(directory() + "/segments")) {
+    std::ifstream in(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    std::ofstream(entry.path()) << without_layout(text);
+  }
 }
 
 std::string with_directory(std::string_view text) {

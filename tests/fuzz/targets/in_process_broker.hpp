@@ -19,6 +19,8 @@ atoll_ipc::daemon::Result<std::unique_ptr<atoll_ipc::daemon::Broker>> start_brok
 void end_broker(std::unique_ptr<atoll_ipc::daemon::Broker>& broker);
 // After the first start: confines this process to its directories, and has them removed at its end.
 void confine_to(const atoll_ipc::daemon::Broker& broker);
+// Leaves the layout out of the manifests that lie there: a broker that starts does not read it, and parsing it takes most of a start.
+void shorten_manifests();
 // `text` with @DIRECTORY@ in place.
 std::string with_directory(std::string_view text);
 

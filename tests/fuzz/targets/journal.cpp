@@ -98,6 +98,7 @@ void prepare() {
   }
   confine_to(**broker);
   end_broker(*broker);
+  shorten_manifests();
 }
 
 void run(Input input) {
