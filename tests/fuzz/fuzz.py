@@ -32,6 +32,8 @@ CACHE = ROOT / ".cache/fuzz"
 CRASHES = CACHE / "crashes"
 RECORD = HERE / "record.json"
 TARGETS = list(seeds.TARGETS)
+# What libFuzzer puts into inputs: files of dictionaries/.
+DICTIONARIES = {"control_frames": ("frames",), "hello_and_readopt": ("frames", "attachments"), "manifest": ("manifest",), "journal": ("journal",)}
 LARGEST = 8192  # bytes of an input
 SLOWEST = 10  # seconds for one input, on a machine that does other things as well
 
@@ -104,8 +106,9 @@ def fuzz(target: str, seconds: float, environment: dict[str, str] | None = None,
             shutil.copy(known, first / f"regression-{known.name}")
         words = [f"-seed={seed}", f"-max_total_time={max(1, round(seconds))}", f"-max_len={LARGEST}", f"-timeout={SLOWEST}", "-rss_limit_mb=2048",
                  "-print_final_stats=1", f"-artifact_prefix={CRASHES}/{target}-"]
-        if (dictionary := HERE / f"dictionaries/{target}.txt").exists():
-            words.append(f"-dict={dictionary}")
+        dictionary = pathlib.Path(made) / "dictionary"
+        dictionary.write_text("\n".join((HERE / f"dictionaries/{name}.txt").read_text() for name in DICTIONARIES.get(target, ("words",))))
+        words.append(f"-dict={dictionary}")
         status, output, used = execute(target, [*words, str(corpus), str(first)], 3 * seconds + 60, environment)
     crash = re.search(r"Test unit written to (\S+)", output)
     executions = number(r"^stat::number_of_executed_units: (\d+)", output)
