@@ -54,7 +54,10 @@ def hostile_group() -> Iterator[tuple[str, bytes]]:
     everything = bytes([5 + 8 * 2, 0, 9, 18, 7, 27, 4 + 8 * 9, 10, 1, 5, 3 + 8 * 6, 255, 2, 0, 8, 16, 24])
     for name, vector in vectors("group_"):
         for options in (0, 2, 8, 16, 40, 49):
-            yield f"{name}-{options}", struct.pack("<BBB", options, 0, len(everything)) + everything + patches(file_of(vector, "group"))
+            seed = struct.pack("<BBB", options, 0, len(everything)) + everything + patches(file_of(vector, "group"))
+            yield f"{name}-{options}", seed
+            acked = b"".join(struct.pack("<HBQ", (8192 + 64 * claim + 40) // 4, 8, 2**64 - 1) for claim in range(3))
+            yield f"{name}-{options}-acknowledged", seed + acked
 
 
 def hostile_bell() -> Iterator[tuple[str, bytes]]:
@@ -162,6 +165,11 @@ def journal() -> Iterator[tuple[str, bytes]]:
         yield f"plain-{count}", struct.pack("<BH", 1, 7 * count) + text
     yield "one-each", struct.pack("<BH", 1, 0) + b"".join(json.dumps(entry).encode() + b"\n" for entry in entries[4:7] * 2)
     yield "summed", struct.pack("<BH", 0, 100) + b"".join(journal_line(entry) for entry in entries)
+    for number, entry in enumerate(entries):
+        for strange in (1, None, [], "x", 2**64 - 1, -1):
+            fields = {field: strange for field in entry}
+            text = b"".join(json.dumps(row).encode() + b"\n" for row in (entries[4], fields, fields | {"t": entry["t"]}))
+            yield f"strange-{number}-{str(strange)[:3]}", struct.pack("<BH", 1, 0) + text
     yield "newer", struct.pack("<BH", 1, 0) + b'{"t":"journal","version":2}\n'
     yield "damaged", struct.pack("<BH", 0, 0) + journal_line(entries[0]) + b"00000000 {}\n" + journal_line(entries[1])[:-9]
 

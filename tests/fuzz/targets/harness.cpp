@@ -42,9 +42,9 @@ void require_known(atoll_ipc::Errc code) {
   broken("every error is one of the list");
 }
 
-File::File(std::size_t size) : fd_(::memfd_create("atoll-fuzz", MFD_CLOEXEC)), size_(size) {
+File::File(std::size_t size) : fd_(::memfd_create("atoll-fuzz", MFD_CLOEXEC)), hole_(size), size_(size) {
   if (!fd_ || ::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) broken("there is memory for the target's files");
-  void* const data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+  void* const data = ::mmap(hole_.address(), size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd_.get(), 0);
   if (data == MAP_FAILED) broken("there is room for the target's files");
   data_ = static_cast<std::byte*>(data);
 }

@@ -61,8 +61,23 @@ void require(bool holds, const std::string& promise);
 // Is this one of the errors of protocol/errors.json?
 void require_known(atoll_ipc::Errc code);
 
+// Room in the address space for `size` bytes with a page before and one behind that nobody may touch. address() is free
+// until something is mapped there.
+class Hole {
+ public:
+  explicit Hole(std::size_t size);
+  ~Hole();
+  Hole(const Hole&) = delete;
+  Hole& operator=(const Hole&) = delete;
+  [[nodiscard]] std::byte* address() const noexcept { return begin_ + 4096; }
+
+ private:
+  std::byte* begin_;
+  std::size_t size_;
+};
+
 // A file in memory that is made once and written anew for each input. Inputs describe its bytes as patches: u16 offset / 4,
-// u8 length, the bytes; what they leave is zero (or what the target wrote first). seeds.py writes the same.
+// u8 length, the bytes; what they leave is zero (or what the target wrote first). seeds.py writes the same. Lies in a hole.
 class File {
  public:
   explicit File(std::size_t size);
@@ -80,22 +95,8 @@ class File {
 
  private:
   atoll_ipc::protocol::UniqueFd fd_;
+  Hole hole_;
   std::byte* data_;
-  std::size_t size_;
-};
-
-// Room in the address space for `size` bytes with a page before and one behind that nobody may touch. address() is free
-// until something is mapped there.
-class Hole {
- public:
-  explicit Hole(std::size_t size);
-  ~Hole();
-  Hole(const Hole&) = delete;
-  Hole& operator=(const Hole&) = delete;
-  [[nodiscard]] std::byte* address() const noexcept { return begin_ + 4096; }
-
- private:
-  std::byte* begin_;
   std::size_t size_;
 };
 

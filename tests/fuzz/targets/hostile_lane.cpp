@@ -21,8 +21,8 @@ namespace {
 constexpr unsigned kMostRecords = 40;
 
 File& lane_file(std::uint64_t capacity) {
-  static File files[3] = {File(protocol::lane_file_size(4096)), File(protocol::lane_file_size(8192)), File(protocol::lane_file_size(16384))};
-  return files[capacity == 4096 ? 0 : capacity == 8192 ? 1 : 2];
+  static File small(protocol::lane_file_size(4096)), middle(protocol::lane_file_size(8192)), large(protocol::lane_file_size(16384));
+  return capacity == 4096 ? small : capacity == 8192 ? middle : large;
 }
 
 File& group_file() {
@@ -45,7 +45,7 @@ void receive_all(ReaderEngine& reader, const Client& client, const Stream& strea
     require_known(code);
     if (code == Errc::lane_damaged || code == Errc::group_damaged) continue;  // told once, the rest goes on
     if (code != Errc::ok) return;
-    require(count == 1 && view.length <= protocol::max_payload(stream.capacity, 16) * 2, "a record is no longer than its ring");
+    require(count == 1 && view.length <= stream.capacity, "a record is no longer than its ring");
     require(copies || client.in_lane(view.data, view.length), "a view lies in the lane");
     look_at_all(view.data, view.length);
     require(reader.release(view.token) == Errc::ok, "a view can be released");
