@@ -114,8 +114,8 @@ def control_frames() -> Iterator[tuple[str, bytes]]:
         call("Create", name="f", options={"kind": "stream", "capacity": 8192, "backing": "file", "directory": "@DIRECTORY@", "alignment": 64}),
         create + call("Attach", name="s", role="produce"),
         create + call("Attach", name="s", role="consume", group="g", group_options={"start": "back", "start_back": 3, "ephemeral": True}),
-        create + call("Attach", name="s", role="consume", group="g", group_options={"exclusive": True}) + call("Refresh", attachment=1, lanes=[[0, 1]], groups=[])
-        + call("Detach", attachment=1),
+        create + call("Attach", name="s", role="consume", group="g", group_options={"exclusive": True}) + call("Refresh", attachment=1025, lanes=[[0, 1]], groups=[])
+        + call("Detach", attachment=1025),
         create + call("Attach", name="s", role="observe") + call("Attach", name="s", role="produce") + call("Remove", name="s", force=True),
         create + call("Attach", name="s", role="consume", group="g") + call("Remove", name="s", group="g", force=True),
         call("Create", name="b", options={"kind": "bytes", "size": 100}) + call("Attach", name="b", role="map", writable=True),
@@ -134,14 +134,14 @@ def control_frames() -> Iterator[tuple[str, bytes]]:
 
 def hello_and_readopt() -> Iterator[tuple[str, bytes]]:
     """u8 options (1: restart first), u8 which descriptors are offered, then frames. @TOKEN@ stands for the slot's token."""
-    held = [{"attachment": 1, "name": "s", "generation": 1, "role": "produce", "lane": 0}, {"attachment": 2, "name": "s", "generation": 1, "role": "consume", "group": "g"},
-            {"attachment": 3, "name": "b", "generation": 2, "role": "map"}, {"attachment": 4, "name": "m", "generation": 3, "role": "produce", "lane": 0}]
-    back = {"token": "@TOKEN@", "slot": 0, "slot_generation": 1}
+    held = [{"attachment": 1025, "name": "s", "generation": 1, "role": "produce", "lane": 0}, {"attachment": 1026, "name": "s", "generation": 1, "role": "consume", "group": "g"},
+            {"attachment": 1027, "name": "b", "generation": 2, "role": "map"}, {"attachment": 1028, "name": "m", "generation": 3, "role": "produce", "lane": 0}]
+    back = {"token": "@TOKEN@", "slot": 0, "slot_generation": 1025}
     for number, more in enumerate(({}, back, back | {"attachments": held}, back | {"attachments": held[:2]}, back | {"attachments": [held[0] | {"role": "map"}]},
                                    {"attachments": held}, back | {"token": "0", "attachments": held})):
         for options, offered in ((0, 0), (1, 0), (1, 255), (1, 7)):
             yield f"{number}-{options}-{offered}", bytes([options, offered]) + call("Hello", **HELLO, **more) + (
-                call("Refresh", attachment=1, lanes=[], groups=[]) + call("Show", name="m") + call("Attach", name="s", role="produce") if number % 2 else b"")
+                call("Refresh", attachment=1025, lanes=[], groups=[]) + call("Show", name="m") + call("Attach", name="s", role="produce") if number % 2 else b"")
 
 
 def journal_line(entry: dict) -> bytes:

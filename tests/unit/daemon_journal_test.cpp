@@ -58,10 +58,10 @@ TEST_CASE("a process whose end was read holds nothing, even if the line that gav
   auto segment = std::make_shared<Segment>();
   segment->manifest.name = "s";
   segment->manifest.generation = 1;
-  const json slot{{"t", "slot"}, {"slot", 0}, {"generation", 6}};
-  const json attached{{"t", "attached"}, {"id", 8}, {"slot", 0}, {"slot_generation", 6}, {"name", "s"}, {"generation", 1}, {"role", "produce"}, {"lane", 0}};
-  SECTION("it is gone") { replay.entries = {slot, attached, {{"t", "gone"}, {"slot", 0}, {"generation", 6}}}; }
-  SECTION("its slot is another's") { replay.entries = {slot, attached, {{"t", "slot"}, {"slot", 0}, {"generation", 7}}}; }
+  const json slot{{"t", "slot"}, {"slot", 0u}, {"generation", 6u}};
+  const json attached{{"t", "attached"}, {"id", 8u}, {"slot", 0u}, {"slot_generation", 6u}, {"name", "s"}, {"generation", 1u}, {"role", "produce"}, {"lane", 0u}};
+  SECTION("it is gone") { replay.entries = {slot, attached, {{"t", "gone"}, {"slot", 0u}, {"generation", 6u}}}; }
+  SECTION("its slot is another's") { replay.entries = {slot, attached, {{"t", "slot"}, {"slot", 0u}, {"generation", 7u}}}; }
   Journal journal;
   Slots slots(journal);
   slots.replay(replay, {{"s", segment}});
@@ -71,8 +71,8 @@ TEST_CASE("a process whose end was read holds nothing, even if the line that gav
 
 TEST_CASE("entries with fields of other types are read as if these were missing") {
   Replay replay;
-  replay.entries = {{{"t", "slot"}, {"slot", 1}, {"generation", 2}, {"command", 5}, {"token", nullptr}, {"pid", "x"}},
-                    {{"t", "attached"}, {"id", UINT64_MAX}, {"name", {1}}, {"role", true}},
+  replay.entries = {{{"t", "slot"}, {"slot", 1u}, {"generation", 2u}, {"command", 5}, {"token", nullptr}, {"pid", "x"}},
+                    {{"t", "attached"}, {"id", UINT64_MAX}, {"name", json::array()}, {"role", true}},
                     {{"t", "counters"}, {"attachment", UINT64_MAX}}};
   Journal journal;
   Slots slots(journal);

@@ -2,7 +2,7 @@
 //
 // Input: u8 options (bit 0: the broker is restarted first), u8 offered (a bit for each descriptor that comes with the first
 // bytes: memory of the lost segment, other memory, a file), then frames; @TOKEN@ stands for the process's token. It held, as
-// slot 0, attachments 1 to 4: a lane and a group of stream `s`, bytes segment `b`, a lane of stream `m` of memory without a name.
+// slot 0 of generation 1025, attachments 1025 to 1028: a lane and a group of stream `s`, bytes segment `b`, a lane of stream `m` of memory without a name.
 // Whatever the bytes are: answers are results or known errors, only who knows the token is known again, what nobody names is
 // given back, and the journal always says what the broker knows.
 #include <fcntl.h>
@@ -71,6 +71,8 @@ void build() {
   ask("Attach", {{"name", "s"}, {"role", "consume"}, {"group", "g"}});
   ask("Attach", {{"name", "b"}, {"role", "map"}, {"writable", true}});
   w.memory = std::move(ask("Attach", {{"name", "m"}, {"role", "produce"}}).fds);
+  const auto& attachments = w.broker->slots->attachments();
+  require(w.broker->slots->find({0, 1025}) != nullptr && attachments.begin()->first == 1025 && attachments.rbegin()->first == 1028, "numbers are those of the seeds");
   shorten_manifests();
   static const int at_first = lowest_free_descriptor();
   require(lowest_free_descriptor() == at_first, "no descriptor is left open");

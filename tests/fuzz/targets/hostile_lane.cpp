@@ -76,6 +76,7 @@ void consume(Client& client, const Stream& stream, const protocol::LaneHeader& l
 
 // Is the lane ready for its next producer? True if it is sound.
 bool settle(File& file, const protocol::RingGeometry& geometry) {
+  const std::uint64_t old_tail = file.as<protocol::LaneHeader>().tail.raw, old_limit = file.as<protocol::LaneHeader>().limit.raw;
   const std::vector<std::byte> before = file.copy();
   const daemon::SettledLane first = daemon::settle_lane(file.data(), geometry);
   const std::vector<std::byte> after = file.copy();
@@ -93,6 +94,7 @@ bool settle(File& file, const protocol::RingGeometry& geometry) {
   if (first.damaged) return false;
   const std::uint64_t tail = lane.tail.raw, limit = lane.limit.raw;
   require(tail == second.tail && tail % geometry.alignment == 0, "a settled lane's tail is a boundary");
+  require(limit == old_limit || (tail == old_tail && limit == tail + protocol::kRecordHeaderSize), "settling passes no record beyond the limit");
   require(limit >= tail + protocol::kRecordHeaderSize && limit <= tail + geometry.capacity, "a settled lane's tail lies in what its limit keeps");
   require(protocol::look_at(file.data() + protocol::kPageSize, geometry, tail).found == protocol::Found::nothing, "a settled lane ends at its tail");
   return true;
