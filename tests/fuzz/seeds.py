@@ -47,7 +47,10 @@ def hostile_lane() -> Iterator[tuple[str, bytes]]:
     for name, vector in vectors("lane_"):
         for options in range(3):
             first = options | (4 if vector["alignment"] == 64 else 0) | options << 5 | (128 if options == 1 else 0)
-            yield f"{name}-{options}", struct.pack("<BBH", first, 3, 500 * options) + patches(file_of(vector, "lane"))
+            seed = struct.pack("<BBH", first, 3, 500 * options) + patches(file_of(vector, "lane"))
+            yield f"{name}-{options}", seed
+            # All of it after the published tail, and no byte permitted behind the last record.
+            yield f"{name}-{options}-unpublished", seed + struct.pack("<HBQ", 256 // 4, 8, vector["expect"]["tail"]) + struct.pack("<HBQQ", 384 // 4, 16, 0, 0)
 
 
 def hostile_group() -> Iterator[tuple[str, bytes]]:
