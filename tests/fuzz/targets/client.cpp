@@ -12,7 +12,7 @@ namespace bip = boost::interprocess;
 
 namespace {
 
-// Attachments count as lost to the session, so that it does not look for a broker to give them back to.
+// What mapped_region asks of a mappable thing, as in mapping.cpp.
 struct Descriptor {
   int fd;
   bip::mode_t mode;

@@ -1,8 +1,8 @@
 // A segment's bell page and the broker's bells, of any bytes: what ringers, sleepers and the broker make of them.
 //
-// Input: u8 options, u16 slot, patches of the bell file up to a zero count, patches of the bells. Whatever the bytes are:
-// nobody waits longer than it must, who enlists is woken, the lists are empty after the broker's ring, and nothing but
-// lists and bells changes.
+// Input: u8 options, u16 slot, u8 count, that many patches of the bell file, then two bytes for each of the first 16 bells.
+// Whatever the bytes are: nobody waits longer than it must, who enlists is woken, the lists are empty after the broker's ring,
+// and nothing but lists and bells changes.
 #include "bell_ringer.hpp"
 #include "bell_tower.hpp"
 #include "client.hpp"
@@ -14,7 +14,6 @@ using namespace atoll_ipc;
 
 namespace {
 
-// Two bells of a slot may not be patched at once, but those of the first slots and our own can.
 File& bell_file() {
   static File file(sizeof(protocol::BellFile));
   return file;
