@@ -77,6 +77,7 @@ bool ObserverReader::catch_up(Lane& lane) {
 ObserverReader::Step ObserverReader::step(Lane& lane, Raw& out) {
   if (overtaken(lane, lane.position) && !catch_up(lane)) return Step::damaged;
   const std::uint64_t position = lane.position;
+  if (position % geometry_.alignment != 0) return Step::damaged;  // the lane's own words led here
   const Place place = protocol::look_at(lane.ring, geometry_, position);
   const auto* header = reinterpret_cast<const protocol::RecordHeader*>(lane.ring + (position & (geometry_.capacity - 1)));
   const std::uint32_t commit = header->commit.load_relaxed();

@@ -147,7 +147,7 @@ void ProducerEngine::begin(const Place& place, std::uint64_t length, std::uint16
 void ProducerEngine::open_up() noexcept {
   const std::uint64_t limit = limit_ > protocol::kRecordHeaderSize ? limit_ - protocol::kRecordHeaderSize : 0;
   open_until_ = std::min(limit, tail_ | mask_);
-  lap_base_ = ring_ - (tail_ & ~mask_);
+  lap_base_ = {ring_, tail_, mask_};
   empty_ = protocol::commit_word(protocol::RecordState::empty, tail_, capacity_log2_);
   set_gate();
 }

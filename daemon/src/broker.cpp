@@ -56,7 +56,7 @@ Result<void> Broker::start() {
   journal = std::move(*read);
   if (replay.damaged_lines > 0) spdlog::warn("the journal has {} damaged lines; they were skipped", replay.damaged_lines);
   for (const nlohmann::json& entry : replay.entries)
-    if (entry["t"] == "journal") epoch = std::max(epoch, entry.value("epoch", std::uint64_t{0}));
+    if (entry["t"] == "journal") epoch = std::max(epoch, entry_number(entry, "epoch"));
   ++epoch;
 
   store = std::make_unique<SegmentStore>(runtime, journal);

@@ -72,8 +72,14 @@ void find_vanished(Broker& broker, bool apply, Findings& out) {
       out.add(false, where, 0, "is not a directory of a broker", directory.error().message);
       continue;
     }
+    const std::vector<std::string> children = list_directory(directory->get());
+    if (children.empty()) {
+      out.add(true, where, 0, "is empty", "a broker ended before it wrote anything there");
+      if (apply) ::unlinkat(broker.runtime.shm_parent.get(), id.c_str(), AT_REMOVEDIR);
+      continue;
+    }
     std::uint64_t bytes = 0;
-    for (const std::string& child : list_directory(directory->get())) bytes += allocated_bytes_at(directory->get(), child);
+    for (const std::string& child : children) bytes += allocated_bytes_at(directory->get(), child);
     auto text = read_file_at(directory->get(), "runtime", 4096, "the file runtime");
     std::string runtime = text ? *text : std::string();
     while (!runtime.empty() && runtime.back() == '\n') runtime.pop_back();

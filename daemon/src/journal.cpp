@@ -32,6 +32,21 @@ std::string journal_line(const json& entry) {
   return sum + text + "\n";
 }
 
+std::uint64_t entry_number(const json& entry, const char* field) {
+  const auto at = entry.find(field);
+  return at != entry.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
+}
+
+std::string entry_text(const json& entry, const char* field) {
+  const auto at = entry.find(field);
+  return at != entry.end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+bool entry_flag(const json& entry, const char* field) {
+  const auto at = entry.find(field);
+  return at != entry.end() && at->is_boolean() && at->get<bool>();
+}
+
 Result<Replay> parse_journal(std::string_view text) {
   Replay replay;
   bool first = true;

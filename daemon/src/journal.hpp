@@ -38,6 +38,12 @@ struct Replay {
   std::uint64_t damaged_lines = 0;
 };
 
+// A field of an entry. One that is missing or of another type is 0, empty or false: an entry that no broker writes must not
+// keep one from starting.
+[[nodiscard]] std::uint64_t entry_number(const nlohmann::json& entry, const char* field);
+[[nodiscard]] std::string entry_text(const nlohmann::json& entry, const char* field);
+[[nodiscard]] bool entry_flag(const nlohmann::json& entry, const char* field);
+
 // Errors: wrong_version, if a newer broker wrote it.
 Result<Replay> parse_journal(std::string_view text);
 

@@ -49,8 +49,9 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   const std::uint64_t limit = lane.limit.load_acquire();
   out.tail = lane.tail.load_acquire();
   out.sequence = lane.sequence.load_acquire();
-  // A limit is at most two laps ahead (overwriting, with padding before the record); a tail never passes it.
-  if (out.tail % geometry.alignment != 0 || out.tail > limit || limit - out.tail > 2 * geometry.capacity) {
+  // A producer raises its limit to at most a lap above its published tail; with more, readers at the tail would take
+  // themselves for overtaken. A tail never passes the limit.
+  if (out.tail % geometry.alignment != 0 || out.tail > limit || limit - out.tail > geometry.capacity) {
     out.damaged = true;
     return out;
   }

@@ -137,19 +137,18 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const Options& options) {
   const std::string shm_parent = "/dev/shm/atoll-" + std::to_string(::geteuid());
   const std::string id = directory_id(runtime.path);
   runtime.shm_path = shm_parent + "/" + id;
-  // Another broker of this user may end meanwhile and remove the directory above, empty as it finds it.
+  // Another broker of this user may end or clean up meanwhile and remove what is empty as it finds it.
   for (int attempt = 1;; ++attempt) {
     auto above = make_directory(shm_parent);
     auto shm = above ? make_directory_at(above->get(), id, shm_parent) : fail(above.error());
-    if (shm) {
+    auto written = shm ? replace_file_at(shm->get(), "runtime", runtime.path + "\n", false, runtime.shm_path + "/runtime") : Result<void>(fail(shm.error()));
+    if (written) {
       runtime.shm_parent = std::move(*above);
       runtime.shm = std::move(*shm);
       break;
     }
-    if (attempt == 10) return fail(shm.error());
+    if (attempt == 10) return fail(written.error());
   }
-  if (auto written = replace_file_at(runtime.shm.get(), "runtime", runtime.path + "\n", false, runtime.shm_path + "/runtime"); !written)
-    return fail(written.error());
 
   UniqueFd life(::openat(runtime.directory.get(), "life", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!life) return fail(Errc::bad_runtime_directory, "the life file in " + runtime.path + " cannot be made: " + std::strerror(errno));

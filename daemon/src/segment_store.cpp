@@ -182,16 +182,16 @@ void SegmentStore::finish_interrupted(const Replay& replay) {
   std::map<std::uint64_t, json> open;
   for (const json& entry : replay.entries) {
     const std::string type = entry["t"];
-    const std::uint64_t generation = entry.contains("generation") && entry["generation"].is_number_unsigned() ? entry["generation"].get<std::uint64_t>() : 0;
+    const std::uint64_t generation = entry_number(entry, "generation");
     if (type == "creating" || type == "removing") open[generation] = entry;
     if (type == "created" || type == "removed") open.erase(generation);
     if (type == "creating" || type == "counters") generation_ = std::max(generation_, generation);
   }
   for (const auto& [generation, entry] : open) {
     Segment segment;
-    segment.manifest.name = entry.value("name", "");
+    segment.manifest.name = entry_text(entry, "name");
     segment.manifest.generation = generation;
-    segment.manifest.directory = entry.value("directory", "");
+    segment.manifest.directory = entry_text(entry, "directory");
     if (!segment.manifest.directory.empty()) segment.manifest.backing = Backing::file;
     if (!protocol::valid_name(segment.manifest.name)) continue;
     // A creation whose manifest of this generation was published is finished, not undone; unless its memory had no name

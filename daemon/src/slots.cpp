@@ -151,60 +151,70 @@ bool Slots::is_alive(unsigned slot, std::uint32_t generation_bits) {
 }
 
 void Slots::replay(const Replay& replay, const std::map<std::string, SegmentPtr>& segments) {
-  const auto number = [](const json& entry, const char* field) -> std::uint64_t {
-    const auto at = entry.find(field);
-    return at != entry.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
+  // More than any broker gives out: that of a damaged entry must not keep this one from counting on.
+  const auto id_of = [](const json& entry, const char* field) { return static_cast<std::int64_t>(std::min(entry_number(entry, field), std::uint64_t{1} << 62)); };
+  const auto drop = [&](std::int64_t id) {
+    const auto at = attachments_.find(id);
+    if (at == attachments_.end()) return;
+    at->second.segment->attachments.erase(id);
+    if (Slot* slot = find(at->second.slot)) slot->attachments.erase(id);
+    attachments_.erase(at);
+  };
+  // With what it holds: the line that gave it back may be one of the damaged.
+  const auto drop_slot = [&](unsigned number) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return;
+    for (const std::int64_t id : std::set<std::int64_t>(at->second.attachments)) drop(id);
+    slots_.erase(at);
   };
   for (const json& entry : replay.entries) {
     const std::string type = entry["t"];
     if (type == "counters") {
-      slot_generation_ = std::max(slot_generation_, static_cast<std::uint32_t>(number(entry, "slot_generation")));
-      producer_ = std::max(producer_, number(entry, "producer"));
-      attachment_id_ = std::max(attachment_id_, static_cast<std::int64_t>(number(entry, "attachment")));
+      slot_generation_ = std::max(slot_generation_, static_cast<std::uint32_t>(entry_number(entry, "slot_generation")));
+      producer_ = std::max(producer_, entry_number(entry, "producer"));
+      attachment_id_ = std::max(attachment_id_, id_of(entry, "attachment"));
     } else if (type == "slot") {
       Slot slot;
-      slot.key = {static_cast<unsigned>(number(entry, "slot")), static_cast<std::uint32_t>(number(entry, "generation"))};
+      slot.key = {static_cast<unsigned>(entry_number(entry, "slot")), static_cast<std::uint32_t>(entry_number(entry, "generation"))};
       if (slot.key.slot >= kUsableSlots) continue;
-      slot.process.pid = static_cast<pid_t>(number(entry, "pid"));
-      slot.process.uid = static_cast<uid_t>(number(entry, "uid"));
-      slot.process.start_time = number(entry, "start");
-      slot.process.command = entry.value("command", "");
-      slot.token = entry.value("token", "");
-      slot.library = entry.value("library", "");
+      slot.process.pid = static_cast<pid_t>(entry_number(entry, "pid"));
+      slot.process.uid = static_cast<uid_t>(entry_number(entry, "uid"));
+      slot.process.start_time = entry_number(entry, "start");
+      slot.process.command = entry_text(entry, "command");
+      slot.token = entry_text(entry, "token");
+      slot.library = entry_text(entry, "library");
       slot.journalled = true;
       slot_generation_ = std::max(slot_generation_, slot.key.generation);
-      slots_.insert_or_assign(slot.key.slot, std::move(slot));
+      drop_slot(slot.key.slot);
+      slots_.emplace(slot.key.slot, std::move(slot));
     } else if (type == "gone") {
-      const SlotKey key{static_cast<unsigned>(number(entry, "slot")), static_cast<std::uint32_t>(number(entry, "generation"))};
-      if (find(key) != nullptr) slots_.erase(key.slot);
+      const SlotKey key{static_cast<unsigned>(entry_number(entry, "slot")), static_cast<std::uint32_t>(entry_number(entry, "generation"))};
+      if (find(key) != nullptr) drop_slot(key.slot);
     } else if (type == "attached") {
-      const auto at = segments.find(entry.value("name", ""));
-      const auto role = parse_attach_role(entry.value("role", ""));
-      Slot* slot = find({static_cast<unsigned>(number(entry, "slot")), static_cast<std::uint32_t>(number(entry, "slot_generation"))});
-      attachment_id_ = std::max(attachment_id_, static_cast<std::int64_t>(number(entry, "id")));
-      producer_ = std::max(producer_, number(entry, "producer"));
-      if (at == segments.end() || !role || slot == nullptr || at->second->manifest.generation != number(entry, "generation")) continue;
+      const auto at = segments.find(entry_text(entry, "name"));
+      const auto role = parse_attach_role(entry_text(entry, "role"));
+      Slot* slot = find({static_cast<unsigned>(entry_number(entry, "slot")), static_cast<std::uint32_t>(entry_number(entry, "slot_generation"))});
+      attachment_id_ = std::max(attachment_id_, id_of(entry, "id"));
+      producer_ = std::max(producer_, entry_number(entry, "producer"));
+      if (at == segments.end() || !role || slot == nullptr || at->second->manifest.generation != entry_number(entry, "generation")) continue;
       Attachment attachment;
-      attachment.id = static_cast<std::int64_t>(number(entry, "id"));
+      attachment.id = id_of(entry, "id");
       attachment.slot = slot->key;
       attachment.segment = at->second;
       attachment.role = *role;
-      if (entry.contains("lane")) attachment.lane = static_cast<unsigned>(number(entry, "lane"));
-      attachment.producer_id = number(entry, "producer");
-      if (entry.contains("group")) attachment.group = static_cast<unsigned>(number(entry, "group"));
-      attachment.group_incarnation = number(entry, "incarnation");
-      attachment.group_name = entry.value("group_name", "");
-      attachment.writable = entry.value("writable", false);
+      if (entry.contains("lane")) attachment.lane = static_cast<unsigned>(entry_number(entry, "lane"));
+      attachment.producer_id = entry_number(entry, "producer");
+      if (entry.contains("group")) attachment.group = static_cast<unsigned>(entry_number(entry, "group"));
+      attachment.group_incarnation = entry_number(entry, "incarnation");
+      attachment.group_name = entry_text(entry, "group_name");
+      attachment.writable = entry_flag(entry, "writable");
       attachment.mapped = true;
+      drop(attachment.id);
       slot->attachments.insert(attachment.id);
       attachment.segment->attachments.insert(attachment.id);
       attachments_[attachment.id] = std::move(attachment);
     } else if (type == "detached") {
-      const auto at = attachments_.find(static_cast<std::int64_t>(number(entry, "id")));
-      if (at == attachments_.end()) continue;
-      at->second.segment->attachments.erase(at->first);
-      if (Slot* slot = find(at->second.slot)) slot->attachments.erase(at->first);
-      attachments_.erase(at);
+      drop(id_of(entry, "id"));
     }
   }
   // Slots that were never journalled held nothing, but their numbers may still be in somebody's memory.

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "journal.hpp"
+#include "slots.hpp"
 
 using namespace atoll_ipc;
 using namespace atoll_ipc::daemon;
@@ -50,4 +51,33 @@ TEST_CASE("a newer journal is refused and both versions are named") {
   CHECK(replay.error().code == Errc::wrong_version);
   CHECK(replay.error().message.find("version 2") != std::string::npos);
   CHECK(replay.error().message.find("version 1") != std::string::npos);
+}
+
+TEST_CASE("a process whose end was read holds nothing, even if the line that gave it back was damaged") {
+  Replay replay;
+  auto segment = std::make_shared<Segment>();
+  segment->manifest.name = "s";
+  segment->manifest.generation = 1;
+  const json slot{{"t", "slot"}, {"slot", 0u}, {"generation", 6u}};
+  const json attached{{"t", "attached"}, {"id", 8u}, {"slot", 0u}, {"slot_generation", 6u}, {"name", "s"}, {"generation", 1u}, {"role", "produce"}, {"lane", 0u}};
+  SECTION("it is gone") { replay.entries = {slot, attached, {{"t", "gone"}, {"slot", 0u}, {"generation", 6u}}}; }
+  SECTION("its slot is another's") { replay.entries = {slot, attached, {{"t", "slot"}, {"slot", 0u}, {"generation", 7u}}}; }
+  Journal journal;
+  Slots slots(journal);
+  slots.replay(replay, {{"s", segment}});
+  CHECK(slots.attachments().empty());
+  CHECK(segment->attachments.empty());
+}
+
+TEST_CASE("entries with fields of other types are read as if these were missing") {
+  Replay replay;
+  replay.entries = {{{"t", "slot"}, {"slot", 1u}, {"generation", 2u}, {"command", 5}, {"token", nullptr}, {"pid", "x"}},
+                    {{"t", "attached"}, {"id", UINT64_MAX}, {"name", json::array()}, {"role", true}},
+                    {{"t", "counters"}, {"attachment", UINT64_MAX}}};
+  Journal journal;
+  Slots slots(journal);
+  slots.replay(replay, {});
+  REQUIRE(slots.all().size() == 1);
+  CHECK(slots.all().at(1).token.empty());
+  CHECK(slots.all().at(1).process.pid == 0);
 }

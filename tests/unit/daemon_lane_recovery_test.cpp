@@ -102,6 +102,7 @@ TEST_CASE("bytes that no producer writes are damage, and what is sound before th
   SECTION("padding that does not reach the end") { lane.put(32, RecordState::padding, 16, 1); }
   SECTION("a sequence number that does not follow") { lane.put(32, RecordState::committed, 16, 5); }
   SECTION("a limit that no producer publishes") { lane.header().limit.raw = 1ull << 60; }
+  SECTION("a limit more than a lap above the tail") { lane.header().limit.raw = 4096 + 16; }
   SECTION("a tail beyond the limit") { lane.header().tail.raw = 1ull << 60; }
   SECTION("a tail that is no boundary") { lane.header().tail.raw = 33; }
   CHECK(lane.settle().damaged);

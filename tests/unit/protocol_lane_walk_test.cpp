@@ -93,6 +93,15 @@ TEST_CASE("states that layout 1 does not have are damage") {
   }
 }
 
+TEST_CASE("a position that is no boundary is damage and is not looked at") {
+  Ring ring;
+  std::memset(ring.bytes, 0xff, sizeof ring.bytes);
+  for (const std::uint64_t position : {1ull, 8ull, 4095ull, 4096ull + 4088, ~0ull}) {
+    CHECK(ring.look(position).found == Found::damaged);
+    CHECK(ring.look(position).span == 0);
+  }
+}
+
 TEST_CASE("whatever the bytes say, no span leads out of the ring or nowhere") {
   Ring ring;
   std::mt19937_64 random(20240229);

@@ -102,6 +102,23 @@ struct RecordEnd {
   std::uint64_t operator()(std::uint64_t position, std::uint64_t length) const noexcept { return (position + length + over) & mask; }
 };
 
+// Where the positions of one lap of a ring are: the ring's address less the position at which the lap begins. A number, for no
+// object lies there, and a hostile position may wrap it.
+template <class Byte>
+class LapBase {
+ public:
+  LapBase() noexcept = default;
+  LapBase(Byte* ring, std::uint64_t position, std::uint64_t mask) noexcept
+      : base_(reinterpret_cast<std::uintptr_t>(ring) - static_cast<std::uintptr_t>(position & ~mask)) {}
+  [[nodiscard, gnu::always_inline]] Byte* operator+(std::uint64_t position) const noexcept {
+    return reinterpret_cast<Byte*>(base_ + static_cast<std::uintptr_t>(position));
+  }
+  [[nodiscard]] explicit operator bool() const noexcept { return base_ != 0; }
+
+ private:
+  std::uintptr_t base_ = 0;
+};
+
 // ---- Writing ----
 
 struct FastProducer {
@@ -110,7 +127,7 @@ struct FastProducer {
   static constexpr std::uint64_t kTogether = 16384;
 
   ProducerGate* gate_ = nullptr;
-  std::byte* lap_base_ = nullptr;  // of this lap: lap_base_ + position is the place of a position
+  LapBase<std::byte> lap_base_;  // lap_base_ + position is the place of a position
   std::byte* ring_ = nullptr;
   protocol::LaneHeader* lane_ = nullptr;
   const protocol::Word64* sleepers_seen_ = nullptr;  // data_sleepers_, or with fence_ kMaybe
@@ -294,13 +311,13 @@ struct Item {
 
 // A stretch of a lane's ring within one lap, for walking over plain records.
 struct Stretch {
-  const std::byte* base = nullptr;  // base + position is the place of a position
+  LapBase<const std::byte> base;    // base + position is the place of a position
   std::uint64_t end = 0;            // of the lap
   std::uint32_t committed = 0;      // the commit word of this lap's committed records
 
   Stretch() noexcept = default;
   Stretch(const std::byte* ring, std::uint64_t position, std::uint64_t mask, unsigned capacity_log2) noexcept
-      : base(ring - (position & ~mask)), end((position | mask) + 1),
+      : base(ring, position, mask), end((position | mask) + 1),
         committed(protocol::commit_word(protocol::RecordState::committed, position, capacity_log2)) {}
 
   // Notes the record at `position` and goes on to the next one, if it is plain: committed, the next in number,
@@ -380,7 +397,7 @@ struct FastReader {
   [[gnu::always_inline]] const Item* next() noexcept {
     const std::uint64_t token = token_;
     const Stretch& stretch = gate_->stretch;
-    if (stretch.base == nullptr) {
+    if (!stretch.base) {
       if (token == end_ || !origin_.here()) [[unlikely]]
         return nullptr;
       token_ = token + 1;
@@ -399,7 +416,7 @@ struct FastReader {
   std::uint32_t next_many(std::uint32_t most) noexcept {
     const std::uint64_t left = end_ - token_;
     std::uint32_t n = most < left ? most : static_cast<std::uint32_t>(left);
-    if (const Stretch stretch = gate_->stretch; stretch.base != nullptr) {
+    if (const Stretch stretch = gate_->stretch; stretch.base) {
       const std::uint64_t offset = payload_offset_;
       const RecordEnd record_end = record_end_;
       std::uint64_t position = position_, sequence = sequence_;
@@ -427,7 +444,7 @@ struct FastReader {
   // records it first stays away from it (at most about 0.8 us) and then finds many.
   [[gnu::noinline]] bool watch(std::int64_t timeout_ns) noexcept {
     const Stretch& stretch = gate_->stretch;
-    if (looks_ == 0 || timeout_ns == 0 || stretch.base == nullptr) [[unlikely]]
+    if (looks_ == 0 || timeout_ns == 0 || !stretch.base) [[unlikely]]
       return false;
     const auto* const word = reinterpret_cast<const protocol::RecordHeader*>(stretch.base + position_);
     const std::uint32_t empty = stretch.empty();
@@ -449,7 +466,7 @@ struct FastReader {
   // After next() said no: is it certain that there is nothing, and nothing else to do or to tell?
   [[nodiscard]] [[gnu::always_inline]] bool surely_nothing() const noexcept {
     const Stretch& stretch = gate_->stretch;
-    return token_ == empty_token_ && token_ != end_ && stretch.base != nullptr &&
+    return token_ == empty_token_ && token_ != end_ && stretch.base &&
            !protocol::decided(reinterpret_cast<const protocol::RecordHeader*>(stretch.base + position_)->commit.load_relaxed(), stretch.empty()) &&
            changes_word_->load_relaxed() == changes_ && finished_word_->load_relaxed() == 0;
   }

@@ -40,10 +40,14 @@ struct Place {
 
 // SYNC commit: the acquire load pairs with the producer's release store of the commit word.
 [[nodiscard]] inline Place look_at(const std::byte* ring, const RingGeometry& geometry, std::uint64_t position) noexcept {
+  Place place;
+  if ((position & (geometry.alignment - 1)) != 0) {  // no boundary; a header there could lead out of the ring
+    place.found = Found::damaged;
+    return place;
+  }
   const std::uint64_t offset = position & (geometry.capacity - 1);
   const auto* header = reinterpret_cast<const RecordHeader*>(ring + offset);
   const std::uint32_t commit = header->commit.load_acquire();
-  Place place;
   const RecordState state = state_of(commit);
   if (state == RecordState::empty || !same_lap(commit, position, geometry.capacity_log2)) return place;
   place.length = __atomic_load_n(&header->length, __ATOMIC_RELAXED);
