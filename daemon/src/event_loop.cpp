@@ -81,13 +81,14 @@ Result<void> EventLoop::run() {
   std::array<epoll_event, 64> events;
   const bool alone = one_cpu();
   std::int64_t looks_until = 0;
+  bool more = false;
   while (!stopped_) {
     int timeout = -1;
     if (!timers_.empty()) {
       const std::int64_t left = timers_.begin()->first.first - monotonic_ns();
       timeout = static_cast<int>(std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 0, INT_MAX));
     }
-    if (looks_until > monotonic_ns()) timeout = 0;
+    if (more || looks_until > monotonic_ns()) timeout = 0;
     const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
     if (n < 0 && errno != EINTR) return fail_errno(errno, "epoll_wait");
     if (n > 0 && !alone) looks_until = monotonic_ns() + kLooksNs;
@@ -103,6 +104,7 @@ Result<void> EventLoop::run() {
       if (called[index] && at != handlers_.end() && at->second == called[index]) (*called[index])(events[index].events);
     }
     run_due_timers();
+    more = between_ && !stopped_ && between_();
   }
   return {};
 }
