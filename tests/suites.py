@@ -65,6 +65,7 @@ SUITES = [
           needs=("tests/crash/workers/",)),
     Suite("broker, kills", pytest("tests/broker/test_kill_points.py"), "pytest", builds=("kill",), build="build-kill"),
     Suite("rights", pytest("tests/rights"), "pytest"),
+    Suite("hostile", pytest("tests/hostile"), "pytest", builds=("cpp", "python", "node"), needs=("tests/hostile/",)),
     Suite("fuzz", pytest("tests/fuzz"), "pytest", builds=("cpp", "python", "node")),
     Suite("manifest reader", pytest("tests/manifest_reader"), "pytest", needs=("tests/manifest_reader/",)),
     Suite("python", pytest("bindings/python/tests"), "pytest", builds=("cpp", "python"), needs=("bindings/python/tests/",)),

@@ -207,6 +207,7 @@ Result<void> Broker::listen() {
 // Whoever waits without a deadline looks again once a minute: a hint may have been lost to a vandal.
 void Broker::wake_waiters_each_minute() {
   loop->after(static_cast<std::int64_t>(protocol::kWaitCeilingNs), [this] {
+    announce_life(*runtime.bells);  // it may have been written over
     static_cast<void>(guarded([&] { futex_wake(runtime.bells->life, std::numeric_limits<int>::max()); }));
     wake_waiters_each_minute();
   });
