@@ -115,6 +115,15 @@ def bytes_of_memory(path):
     until_refused(lambda number: connection.call("Create", name=name(number), options={"kind": "bytes", "size": 4 << 20, "put_size": 0}))
 
 
+def churn(path):
+    """Large segments, made and removed again and again: the broker reserves each byte of them."""
+    connection = connect(path)
+    while True:
+        connection.call("Create", name=name(0), options={"kind": "bytes", "size": 250 << 20, "put_size": 0})
+        connection.call("Remove", name=name(0))
+        full(False)
+
+
 def attachments(path):
     connection = connect(path)
     connection.call("Create", name=name(0), options=STREAM)
@@ -206,5 +215,5 @@ def descriptors(path):
 
 
 if __name__ == "__main__":
-    KINDS = {kind.__name__: kind for kind in (connections, knocks, segments, lanes, attachments, waits, slots, calls, descriptors)}
+    KINDS = {kind.__name__: kind for kind in (connections, knocks, segments, lanes, churn, attachments, waits, slots, calls, descriptors)}
     (KINDS | {"bytes": bytes_of_memory})[sys.argv[2]](sys.argv[1])

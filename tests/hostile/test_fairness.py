@@ -14,9 +14,9 @@ LONGEST_SECONDS = 3.0  # of one step of the honest user's, on a slow machine tha
 USUAL_SECONDS = 0.3  # the median of them
 ROUNDS = 25
 
-KINDS = ["connections", "knocks", "segments", "lanes", "bytes", "attachments", "waits", "slots", "calls", "descriptors"]
+KINDS = ["connections", "knocks", "segments", "lanes", "bytes", "churn", "attachments", "waits", "slots", "calls", "descriptors"]
 # What a program of the same user may use up for its user's others: how often anybody connects, and the turns at the broker.
-OF_ONE_USER = [kind for kind in KINDS if kind not in ("connections", "knocks", "calls", "slots", "waits", "descriptors")]
+OF_ONE_USER = [kind for kind in KINDS if kind not in ("churn", "connections", "knocks", "calls", "slots", "waits", "descriptors")]
 
 
 @pytest.fixture
