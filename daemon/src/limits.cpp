@@ -17,12 +17,15 @@ Failure all_reached(std::uint64_t most, const std::string& what, const std::stri
 // In a container's 64 MiB every program needs all it can get, and there are few of them.
 bool is_small(std::uint64_t total, bool shared) noexcept { return total < 1ull << 30 && !shared; }
 
-// Each memfd file is a descriptor of the broker for as long as it lives; no user gets more than a quarter.
-std::uint64_t memfd_limit(const UserLimits& limits) {
-  if (limits.memfds != 0) return limits.memfds;
+// A quarter of the descriptors that the broker may open, and the kernel lets it have on their way: what one user may
+// have of either.
+std::uint64_t quarter_of_descriptors() {
   rlimit open_files{};
   return ::getrlimit(RLIMIT_NOFILE, &open_files) == 0 ? std::max<std::uint64_t>(open_files.rlim_cur / 4, 64) : 256;
 }
+
+// Each memfd file is a descriptor of the broker for as long as it lives.
+std::uint64_t memfd_limit(const UserLimits& limits) { return limits.memfds != 0 ? limits.memfds : quarter_of_descriptors(); }
 
 }  // namespace
 
@@ -254,8 +257,11 @@ Result<void> Limits::check_watch(const Process& who, const Tally& of_user, std::
 Result<void> Limits::check_descriptors(uid_t uid, std::uint64_t of_user, std::uint64_t of_all) {
   Tally tally;
   tally.add({}, of_user);
-  if (auto allowed = check({}, uid, tally, 1, of(uid).descriptors, "descriptors sent and not taken", {}); !allowed) return allowed;
-  if (of_all >= options_.broker_limits.descriptors) return fail(all_reached(options_.broker_limits.descriptors, "descriptors sent and not taken", {}));
+  const std::uint64_t quarter = quarter_of_descriptors();
+  const std::uint64_t of_one = std::min(of(uid).descriptors, quarter);
+  if (auto allowed = check({}, uid, tally, 1, of_one, "descriptors sent and not taken", {}); !allowed) return allowed;
+  const std::uint64_t all = std::min(options_.broker_limits.descriptors, 2 * quarter);
+  if (of_all >= all) return fail(all_reached(all, "descriptors sent and not taken", {}));
   return {};
 }
 

@@ -197,21 +197,26 @@ def calls(path):
 
 
 def descriptors(path):
-    """Asks for descriptors and leaves them where they are; keeps its end of connections that the broker gave up."""
+    """Asks for descriptors and leaves them where they are: in its end of connections whose other end is closed."""
     first = connect(path)
     first.call("Create", name=name(0), options=STREAM)
     held = []
     call = json.dumps({"method": "dev.atoll.Broker.Attach", "parameters": {"name": name(0), "role": "observe"}}).encode() + b"\0"
     while True:
+        if len(held) > 300:
+            held.pop().close()  # the first ones hold most: later it gets no slots
         connection = Connection(path)
         held.append(connection)
-        connection.send("Hello", {"interface_version": 1, "library": "greedy", "language": "python"})
         try:
-            for _ in range(150):
-                connection.socket.sendall(call)
+            connection.send("Hello", {"interface_version": 1, "library": "greedy", "language": "python"})
+            connection.socket.sendall(call * 30)
+            connection.socket.shutdown(socket.SHUT_WR)
+            ended = select.poll()
+            ended.register(connection.socket, select.POLLHUP)
+            ended.poll(500)
         except OSError:
             pass
-        full(len(held) > 60)
+        full(len(held) > 80)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_a_greedy_user_does_not_stop_another(runtime, programs, kind):
     runtime.directory.chmod(0o755)
     os.chown(runtime.directory, HONEST, HONEST)
     # Not root's: the kernel's own limits are for ordinary users. And few descriptors, for which the users compete.
-    prefix = [*as_user(HONEST), "prlimit", "--nofile=4000:4000"]
+    prefix = [*as_user(HONEST), "prlimit", "--nofile=2000:2000"]
     options = ["--max-bytes", str(128 << 20)] if kind == "bytes" else ["--max-lanes", "512"] if kind == "lanes" else []
     broker = start_broker(runtime.socket, "--allow-other-users", *options, prefix=prefix)
     try:
