@@ -303,7 +303,7 @@ def test_a_guest_gets_half_of_a_streams_lanes_and_its_owner_the_rest():
                 held = []
 
         assert as_user(1234, guest) == "well"
-        for _ in range(40):
+        for _ in range(32):
             owner.attach("s", "produce")
 
 
