@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -23,7 +25,10 @@ namespace {
 
 constexpr std::int64_t kAcceptPauseNs = 100'000'000;
 constexpr std::int64_t kUnseenCheckNs = 500'000'000;
-constexpr std::size_t kMostRefusedAtOnce = 64;
+constexpr int kAcceptedAtOnce = 16;
+constexpr std::size_t kMostRefusedAtOnce = 64;  // of one user
+constexpr std::size_t kMostRefusedOfAll = 512;
+constexpr std::int64_t kLingerCheckNs = 1'000'000'000;
 
 }  // namespace
 
@@ -40,6 +45,9 @@ Broker::~Broker() {
 }
 
 Result<void> Broker::start() {
+  auto policy = NamePolicy::make(options.name_prefixes);
+  if (!policy) return fail(policy.error());
+  name_policy = std::move(*policy);
   started_ns = real_ns();
   started_monotonic_ns = monotonic_ns();
   auto opened = RuntimeDirectory::open(options);
@@ -62,9 +70,10 @@ Result<void> Broker::start() {
   store = std::make_unique<SegmentStore>(runtime, journal);
   slots = std::make_unique<Slots>(journal);
   recovery = std::make_unique<Recovery>(*loop, *store, *slots);
-  limits = std::make_unique<Limits>(options, *store);
+  limits = std::make_unique<Limits>(options, *store, *slots);
   methods_ = std::make_unique<Methods>(*this);
-  events_ = {[this](Connection& connection, std::string_view frame) { methods_->handle(connection, frame); },
+  events_ = {[this](Connection& connection) { turns_.ask(connection.peer.uid, connection.id); },
+             [this](Connection& connection, std::string_view frame) { methods_->handle(connection, frame); },
              [this](Connection& connection, const std::string& why) { on_connection_end(connection, why); }};
 
   // The journal's new epoch first: a broker that dies while adopting still used this one up.
@@ -82,6 +91,12 @@ Result<void> Broker::start() {
   recover();
   ATOLL_KILL_POINT("broker.start.recovered");
   if (auto written = write_journal(); !written) return written;
+  loop->between([this] {
+    return turns_.round([this](std::uint64_t id) {
+      const auto at = connections.find(id);
+      if (at != connections.end()) at->second->take_turn();
+    });
+  });
   return listen();
 }
 
@@ -196,6 +211,7 @@ Result<void> Broker::listen() {
 // Whoever waits without a deadline looks again once a minute: a hint may have been lost to a vandal.
 void Broker::wake_waiters_each_minute() {
   loop->after(static_cast<std::int64_t>(protocol::kWaitCeilingNs), [this] {
+    announce_life(*runtime.bells);  // it may have been written over
     static_cast<void>(guarded([&] { futex_wake(runtime.bells->life, std::numeric_limits<int>::max()); }));
     wake_waiters_each_minute();
   });
@@ -227,25 +243,34 @@ void Broker::refuse_newcomer() {
 }
 
 void Broker::accept_some() {
-  for (int i = 0; i < 64 && listener_; ++i) {
+  for (int i = 0; i < kAcceptedAtOnce && listener_; ++i) {
     UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       if (errno == EMFILE || errno == ENFILE) return refuse_newcomer();
       return;
     }
-    UniqueFd pidfd;
-    auto peer = peer_of(socket.get(), pidfd);
-    if (!peer) continue;
-    const uid_t uid = peer->uid;
+    const auto user = peer_user(socket.get());
+    if (!user) continue;
+    const uid_t uid = *user;
     if (uid == 65534 && !options.allow_unknown_users) {
-      spdlog::warn("a process of an unknown user (65534) was refused");
+      if (!unknown_user_logged_) spdlog::warn("a process of an unknown user (65534) was refused; further ones are refused without a word");
+      unknown_user_logged_ = true;
       continue;
     }
-    const auto of_user = static_cast<std::size_t>(
-        std::count_if(connections.begin(), connections.end(), [&](const auto& entry) { return entry.second->peer.uid == uid; }));
-    const auto refused_now = static_cast<std::size_t>(
-        std::count_if(connections.begin(), connections.end(), [](const auto& entry) { return entry.second->refused.has_value(); }));
-    auto allowed = limits->check_connection(uid, of_user - refused_now, connections.size() - refused_now);
+    Tally of_user;
+    std::size_t all = lingering_.size();
+    std::size_t refused_of_user = 0;
+    for (const auto& [other, connection] : connections) {
+      all += connection->refused ? 0 : 1;
+      if (connection->peer.uid != uid) continue;
+      if (connection->refused)
+        ++refused_of_user;
+      else
+        of_user.add(connection->peer);
+    }
+    for (const Lingering& each : lingering_)
+      if (each.peer.uid == uid) of_user.add(each.peer);
+    auto allowed = limits->check_connections(uid, of_user, all);
     std::int64_t delay_ns = 0;
     if (allowed) {
       if (auto delay = limits->connection_delay_ns(uid))
@@ -253,7 +278,12 @@ void Broker::accept_some() {
       else
         allowed = fail(delay.error());
     }
-    if (!allowed && refused_now >= kMostRefusedAtOnce) continue;
+    // So many hear why; who floods is not worth looking up.
+    if (!allowed && (refused_of_user >= kMostRefusedAtOnce || connections.size() - all >= kMostRefusedOfAll)) continue;
+    UniqueFd pidfd;
+    auto peer = peer_of(socket.get(), pidfd);
+    if (!peer) continue;
+    if (allowed) allowed = limits->check_connection(*peer, of_user);
     const std::uint64_t id = next_connection_++;
     auto connection = std::make_unique<Connection>(*loop, id, std::move(socket), std::move(*peer), std::move(pidfd), events_);
     if (!allowed) connection->refused = allowed.error();
@@ -284,6 +314,7 @@ void Broker::on_connection_end(Connection& connection, const std::string& why) {
       // Otherwise quarantined: the pidfd will tell.
     }
   }
+  if (connection.unread_descriptors(true) != 0) linger(connection);
   ATOLL_KILL_POINT("broker.connection.ended");
   // It may be on the stack above us: out of the map now, destroyed when the loop is back.
   const auto at = connections.find(connection.id);
@@ -292,6 +323,43 @@ void Broker::on_connection_end(Connection& connection, const std::string& why) {
   connections.erase(at);
   if (ended_.size() == 1) loop->after(0, [this] { ended_.clear(); });
   watch_idleness();
+}
+
+// Descriptors that lie in a closed connection's socket count against the broker in the kernel until the client takes
+// them or hangs up, and against the client's user here: the socket is kept to see when that is.
+void Broker::linger(Connection& connection) {
+  lingering_.push_back({connection.peer, connection.unread_descriptors(false), connection.give_socket()});
+  ::shutdown(lingering_.back().socket.get(), SHUT_RDWR);
+  if (linger_timer_ == 0) look_after_lingering();
+}
+
+void Broker::look_after_lingering() {
+  forget_taken();
+  linger_timer_ = lingering_.empty() ? 0 : loop->after(kLingerCheckNs, [this] { look_after_lingering(); });
+}
+
+void Broker::forget_taken() {
+  std::erase_if(lingering_, [](const Lingering& each) {
+    int unread = 0;
+    return ::ioctl(each.socket.get(), SIOCOUTQ, &unread) != 0 || unread == 0;
+  });
+}
+
+Result<void> Broker::check_descriptors(uid_t uid) {
+  const auto look = [&](bool closely) {
+    std::size_t of_user = 0;
+    std::size_t of_all = 0;
+    const auto count = [&](uid_t whose, std::size_t number) {
+      of_all += number;
+      of_user += whose == uid ? number : 0;
+    };
+    for (const auto& [id, connection] : connections) count(connection->peer.uid, connection->unread_descriptors(closely));
+    if (closely) forget_taken();
+    for (const Lingering& each : lingering_) count(each.peer.uid, each.descriptors);
+    return limits->check_descriptors(uid, of_user, of_all);
+  };
+  auto allowed = look(false);
+  return allowed ? allowed : look(true);
 }
 
 void Broker::watch_process(const Slot& slot) {
@@ -322,11 +390,13 @@ void Broker::forget_slot(SlotKey key) {
   slots->release(key);
 }
 
-std::size_t Broker::waits_of(uid_t uid) const {
-  return static_cast<std::size_t>(std::count_if(connections.begin(), connections.end(), [&](const auto& entry) {
-    return entry.second->peer.uid == uid && !entry.second->waiting_for.empty();
-  }));
+Tally Broker::waits_of(uid_t uid) const {
+  Tally waits;
+  for (const auto& [id, connection] : connections)
+    if (connection->peer.uid == uid && !connection->waiting_for.empty()) waits.add(connection->peer);
+  return waits;
 }
+
 std::size_t Broker::waits() const {
   return static_cast<std::size_t>(
       std::count_if(connections.begin(), connections.end(), [](const auto& entry) { return !entry.second->waiting_for.empty(); }));

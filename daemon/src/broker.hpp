@@ -12,11 +12,13 @@
 #include "event_loop.hpp"
 #include "journal.hpp"
 #include "limits.hpp"
+#include "name_policy.hpp"
 #include "options.hpp"
 #include "recovery.hpp"
 #include "runtime_directory.hpp"
 #include "segment_store.hpp"
 #include "slots.hpp"
+#include "turns.hpp"
 
 namespace atoll_ipc::daemon {
 
@@ -36,6 +38,7 @@ class Broker {
 
   // What methods work on.
   Options options;
+  NamePolicy name_policy;
   RuntimeDirectory runtime;
   Journal journal;
   std::unique_ptr<EventLoop> loop;
@@ -56,9 +59,11 @@ class Broker {
   void forget_slot(SlotKey key);
   // Somebody waits for this name: the waits are looked at again.
   void segment_appeared(const std::string& name);
-  [[nodiscard]] std::size_t waits_of(uid_t uid) const;
+  [[nodiscard]] Tally waits_of(uid_t uid) const;
   [[nodiscard]] std::size_t waits() const;
   void compact_journal_if_wanted();
+  // Before descriptors are sent to a client of this user.
+  Result<void> check_descriptors(uid_t uid);
 
  private:
   Broker() = default;
@@ -76,7 +81,19 @@ class Broker {
   void wake_waiters_each_minute();
   Result<void> write_journal();
   void leave();
+  void linger(Connection& connection);
+  void look_after_lingering();
+  void forget_taken();
 
+  // A connection that has ended, with descriptors that its client has not taken.
+  struct Lingering {
+    Process peer;
+    std::size_t descriptors = 0;
+    UniqueFd socket;
+  };
+  std::vector<Lingering> lingering_;
+  EventLoop::TimerId linger_timer_ = 0;
+  Turns turns_;
   std::vector<std::unique_ptr<Connection>> ended_;  // destroyed when the loop is back
   UniqueFd listener_;
   UniqueFd signals_;
@@ -86,6 +103,7 @@ class Broker {
   std::uint64_t next_connection_ = 1;
   EventLoop::TimerId idle_timer_ = 0;
   bool accept_paused_logged_ = false;
+  bool unknown_user_logged_ = false;
 };
 
 }  // namespace atoll_ipc::daemon

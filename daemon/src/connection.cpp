@@ -59,6 +59,11 @@ void Connection::on_ready(std::uint32_t events) {
 }
 
 void Connection::read() {
+  if (turn_wanted_) {
+    paused_ = true;
+    loop_.change(socket_.get(), out_.empty() ? 0u : EPOLLOUT);
+    return;
+  }
   if (held_ && in_.size() >= protocol::kMaxFrame) {
     // Enough for now; the rest stays in the kernel until the call in hand is answered.
     loop_.change(socket_.get(), EPOLLRDHUP | (out_.empty() ? 0u : EPOLLOUT));
@@ -78,42 +83,63 @@ void Connection::read() {
     return protocol_error("the message carries more descriptors than are taken", "send at most " + std::to_string(protocol::kMaxFdsPerMessage));
   }
   in_.append(buffer.data(), static_cast<std::size_t>(n));
-  handle_frames();
+  look_for_frame();
 }
 
-void Connection::handle_frames() {
-  if (handling_) return;
-  handling_ = true;
-  while (!held_ && !closing_ && !ended_) {
-    // Only a Hello, which may name many attachments, is long as a first call.
-    const bool short_first =
-        !greeted_ && std::string_view(in_).substr(0, protocol::kMaxFirstFrame).find("dev.atoll.Broker.Hello") == std::string_view::npos;
-    const std::size_t limit = short_first ? protocol::kMaxFirstFrame : protocol::kMaxFrame;
-    const std::size_t end_of_frame = in_.find('\0');
-    if (end_of_frame == std::string::npos ? in_.size() >= limit : end_of_frame >= limit) {
-      protocol_error("the message is longer than " + std::to_string(limit) + " bytes", "send less in one call");
-      break;
-    }
-    if (end_of_frame == std::string::npos) {
-      if (in_.empty()) {
-        if (greeted_) {
-          loop_.cancel(in_timer_);
-          in_timer_ = 0;
-        }
-      } else if (in_timer_ == 0) {
-        time_limit(kMidFrameNs, "a message was not complete within 5 s");
-      }
-      break;
-    }
+// A whole frame asks for its turn; what cannot become one ends the connection.
+void Connection::look_for_frame() {
+  if (turn_wanted_ || held_ || closing_ || ended_) return;
+  // Only a Hello, which may name many attachments, is long as a first call.
+  const bool short_first =
+      !greeted_ && std::string_view(in_).substr(0, protocol::kMaxFirstFrame).find("dev.atoll.Broker.Hello") == std::string_view::npos;
+  const std::size_t limit = short_first ? protocol::kMaxFirstFrame : protocol::kMaxFrame;
+  const std::size_t end_of_frame = in_.find('\0');
+  if (end_of_frame == std::string::npos ? in_.size() >= limit : end_of_frame >= limit)
+    return protocol_error("the message is longer than " + std::to_string(limit) + " bytes", "send less in one call");
+  if (end_of_frame == std::string::npos && !in_.empty()) {
+    if (in_timer_ == 0) time_limit(kMidFrameNs, "a message was not complete within 5 s");
+    return;
+  }
+  if (end_of_frame != std::string::npos || greeted_) {
     loop_.cancel(in_timer_);
     in_timer_ = 0;
-    const std::string frame = in_.substr(0, end_of_frame);
-    in_.erase(0, end_of_frame + 1);
-    events_.on_frame(*this, frame);
-    greeted_ = true;
-    offered.clear();
   }
-  handling_ = false;
+  if (end_of_frame == std::string::npos) return;
+  turn_wanted_ = true;
+  events_.on_turn_wanted(*this);
+}
+
+void Connection::take_turn() {
+  if (!turn_wanted_) return;
+  turn_wanted_ = false;
+  if (held_ || closing_ || ended_) return;
+  const std::size_t end_of_frame = in_.find('\0');
+  const std::string frame = in_.substr(0, end_of_frame);
+  in_.erase(0, end_of_frame + 1);
+  events_.on_frame(*this, frame);
+  greeted_ = true;
+  offered.clear();
+  look_for_frame();
+  if (ended_ || turn_wanted_ || !paused_) return;
+  paused_ = false;
+  loop_.change(socket_.get(), EPOLLIN | EPOLLRDHUP | (out_.empty() ? 0u : EPOLLOUT));
+}
+
+std::size_t Connection::unread_descriptors(bool look) {
+  int unread = 0;
+  if (look && unread_fds_ != 0 && out_.empty() && ::ioctl(socket_.get(), SIOCOUTQ, &unread) == 0 && unread == 0) unread_fds_ = 0;
+  return unread_fds_;
+}
+
+UniqueFd Connection::give_socket() {
+  loop_.forget(socket_.get());
+  return std::move(socket_);
+}
+
+void Connection::refuse_descriptors() noexcept {
+  constexpr int kPassRights = 83;  // SO_PASSRIGHTS, newer than the headers
+  const int off = 0;
+  ::setsockopt(socket_.get(), SOL_SOCKET, kPassRights, &off, sizeof off);
 }
 
 void Connection::release() {
@@ -123,7 +149,7 @@ void Connection::release() {
   loop_.cancel(wait_timer);
   wait_timer = 0;
   loop_.change(socket_.get(), EPOLLIN | EPOLLRDHUP | (out_.empty() ? 0u : EPOLLOUT));
-  handle_frames();
+  look_for_frame();
 }
 
 void Connection::protocol_error(const std::string& what, const std::string& fix) {
@@ -139,9 +165,7 @@ void Connection::send(std::string text, std::vector<UniqueFd> fds) {
   out.text = std::move(text);
   out.text.push_back('\0');
   if (!fds.empty()) {
-    int unread = 0;
-    if (::ioctl(socket_.get(), SIOCOUTQ, &unread) == 0 && unread == 0 && out_.empty()) unread_fds_ = 0;
-    unread_fds_ += fds.size();
+    unread_fds_ = unread_descriptors(true) + fds.size();
     if (unread_fds_ > kMaxUnreadFds) return close_when_sent("it does not take the descriptors that it asked for");
   }
   out.fds = std::move(fds);
@@ -182,8 +206,9 @@ void Connection::close_when_sent(const std::string& why) {
 }
 
 void Connection::drain() {
-  if (ended_) return;
-  read();
+  while (turn_wanted_ && !ended_) take_turn();
+  if (!ended_) read();
+  while (turn_wanted_ && !ended_) take_turn();
   if (!ended_) write();
 }
 

@@ -1,7 +1,8 @@
 // A client's connection: frames in, replies out, never blocking, everything bounded.
 //
-// Owned by the broker, which is told of frames and of the end through Events. Calls are answered in
-// order: while one waits (hold()), later ones stay in the buffer. Limits: first frame 2 s and 4 KiB (more
+// Owned by the broker, which is told of frames and of the end through Events. A whole frame waits for its
+// turn (take_turn()); meanwhile nothing more is read. Calls are answered in order: while one waits
+// (hold()), later ones stay in the buffer. Limits: first frame 2 s and 4 KiB (more
 // only for Hello), 5 s from a frame's first byte to its last, 64 KiB a frame, 1 MiB of unread replies,
 // 5 s without progress in sending them.
 #pragma once
@@ -24,6 +25,7 @@ namespace atoll_ipc::daemon {
 class Connection {
  public:
   struct Events {
+    std::function<void(Connection&)> on_turn_wanted;  // a whole frame is there; once until take_turn()
     std::function<void(Connection&, std::string_view frame)> on_frame;
     std::function<void(Connection&, const std::string& why)> on_end;  // destroys the connection, later
   };
@@ -40,6 +42,14 @@ class Connection {
   // The frame being handled is answered later; release() goes on with what has arrived meanwhile.
   void hold() noexcept { held_ = true; }
   void release();
+  // Handles one frame.
+  void take_turn();
+  // Descriptors that the client has been sent and has not taken; nearly so, unless it is asked to look.
+  [[nodiscard]] std::size_t unread_descriptors(bool look);
+  // At the end: the socket, for as long as descriptors lie in it.
+  [[nodiscard]] UniqueFd give_socket();
+  // From now on the kernel refuses descriptors that the client sends, where it can (Linux 6.16).
+  void refuse_descriptors() noexcept;
   // After what is queued has been sent.
   void close_when_sent(const std::string& why);
   // What has arrived, handled now; then as much as possible sent. For the end of the broker.
@@ -64,7 +74,7 @@ class Connection {
   };
   void on_ready(std::uint32_t events);
   void read();
-  void handle_frames();
+  void look_for_frame();
   void write();
   void end(const std::string& why);
   void protocol_error(const std::string& what, const std::string& fix);
@@ -79,7 +89,8 @@ class Connection {
   std::size_t unread_fds_ = 0;
   bool greeted_ = false;
   bool held_ = false;
-  bool handling_ = false;
+  bool turn_wanted_ = false;
+  bool paused_ = false;  // nothing is read until the turn has come
   bool closing_ = false;
   bool ended_ = false;
   std::string closing_why_;

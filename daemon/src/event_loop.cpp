@@ -9,6 +9,7 @@
 #include "clock.hpp"
 
 namespace atoll_ipc::daemon {
+
 Result<std::unique_ptr<EventLoop>> EventLoop::make() {
   auto loop = std::make_unique<EventLoop>();
   loop->epoll_ = protocol::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
@@ -64,12 +65,14 @@ void EventLoop::run_due_timers() {
 
 Result<void> EventLoop::run() {
   std::array<epoll_event, 64> events;
+  bool more = false;
   while (!stopped_) {
     int timeout = -1;
     if (!timers_.empty()) {
       const std::int64_t left = timers_.begin()->first.first - monotonic_ns();
       timeout = static_cast<int>(std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 0, INT_MAX));
     }
+    if (more) timeout = 0;
     const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
     if (n < 0 && errno != EINTR) return fail_errno(errno, "epoll_wait");
     // The handlers' addresses first: a descriptor closed and opened again in this round is another one.
@@ -84,6 +87,7 @@ Result<void> EventLoop::run() {
       if (called[index] && at != handlers_.end() && at->second == called[index]) (*called[index])(events[index].events);
     }
     run_due_timers();
+    more = between_ && !stopped_ && between_();
   }
   return {};
 }

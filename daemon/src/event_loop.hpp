@@ -31,6 +31,9 @@ class EventLoop {
   TimerId after(std::int64_t delay_ns, std::function<void()> action);
   void cancel(TimerId id) noexcept;
 
+  // `work` is done after each look at the descriptors; as long as it says that there is more, nobody sleeps.
+  void between(std::function<bool()> work) { between_ = std::move(work); }
+
   // Until stop().
   Result<void> run();
   void stop() noexcept { stopped_ = true; }
@@ -42,6 +45,7 @@ class EventLoop {
   std::unordered_map<int, std::shared_ptr<Handler>> handlers_;
   std::map<std::pair<std::int64_t, TimerId>, std::function<void()>> timers_;
   std::unordered_map<TimerId, std::int64_t> timer_times_;
+  std::function<bool()> between_;
   TimerId next_timer_ = 1;
   bool stopped_ = false;
 };

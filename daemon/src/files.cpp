@@ -91,7 +91,12 @@ Result<UniqueFd> open_directory(const std::string& path, bool shared) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) {
     if (errno == ELOOP || errno == ENOTDIR) return fail(Errc::bad_runtime_directory, path + " is a link or no directory");
-    return fail(Errc::bad_runtime_directory, "the directory " + path + " cannot be opened: " + std::strerror(errno));
+    const int error = errno;
+    struct stat status {};
+    // Closed to us: where anybody may make directories, somebody else was first.
+    const bool others = error == EACCES && ::lstat(path.c_str(), &status) == 0 && status.st_uid != ::geteuid();
+    return fail(Errc::bad_runtime_directory,
+                "the directory " + path + " cannot be opened: " + std::strerror(error) + (others ? "; it belongs to user " + std::to_string(status.st_uid) : ""));
   }
   if (auto right = check_directory(fd.get(), path, shared); !right) return fail(right.error());
   return fd;

@@ -1,6 +1,6 @@
 // atolld: the broker. Reads its options, opens its log, and serves.
 #include <fcntl.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -16,6 +16,8 @@ namespace {
 
 using atoll_ipc::daemon::Broker;
 using atoll_ipc::daemon::Options;
+
+constexpr std::size_t kLogSize = 8 << 20;
 
 int report(const atoll_ipc::protocol::Failure& failure) {
   const auto& text = atoll_ipc::protocol::error_text(failure.code);
@@ -61,7 +63,8 @@ void open_log(Options& options) {
   std::shared_ptr<spdlog::logger> logger;
   if (!options.log_file.empty()) {
     try {
-      logger = spdlog::basic_logger_st("atolld", options.log_file);
+      // Calls are logged that anybody may make as often as he likes: the file and one before it are all there is.
+      logger = spdlog::rotating_logger_st("atolld", options.log_file, kLogSize, 1);
     } catch (const spdlog::spdlog_ex& exception) {
       std::fprintf(stderr, "atolld: the log file %s cannot be opened (%s); logging to standard error\n", options.log_file.c_str(), exception.what());
       options.log_file.clear();

@@ -87,6 +87,9 @@ void Methods::handle(Connection& connection, std::string_view frame) {
       connection.send(error_reply({Errc::protocol_error, std::string(row.name) + " takes no descriptors", {}, 0, "send descriptors with Hello only"}));
       return connection.close_when_sent("descriptors that nobody asked for");
     }
+    const bool sends_descriptors = row.method == &Methods::hello || row.method == &Methods::attach || row.method == &Methods::refresh;
+    if (sends_descriptors)
+      if (auto allowed = broker_.check_descriptors(connection.peer.uid); !allowed) return refuse(error_reply(allowed.error()));
     Arguments arguments(parameters);
     // Every failure to allocate or to look something up ends here, not in the loop.
     Result<Reply> reply = fail(Errc::system_error, "out of memory");
@@ -165,6 +168,7 @@ Result<Reply> Methods::hello(Connection& connection, Arguments& in) {
       broker_.watch_process(*slot);
     }
   } else {
+    if (auto allowed = broker_.limits->check_slot(connection.peer); !allowed) return fail(allowed.error());
     auto granted = broker_.slots->grant(connection.peer, std::move(connection.pidfd), library + "/" + language);
     if (!granted) return fail(granted.error());
     slot = *granted;
@@ -176,6 +180,7 @@ Result<Reply> Methods::hello(Connection& connection, Arguments& in) {
   }
   slot->connection = connection.id;
   connection.slot = slot->key;
+  connection.refuse_descriptors();
   return restore(connection, *slot, attachments, known);
 }
 
@@ -259,7 +264,7 @@ Result<Reply> Methods::status(Connection& connection, Arguments& in) {
                       {"slots", broker_.slots->all().size()},
                       {"segments", broker_.store->all().size()},
                       {"bytes", broker_.limits->bytes_of(connection.peer.uid, false)},
-                      {"bytes_limit", Limits::bytes_limit(broker_.limits->of(connection.peer.uid), known.total)},
+                      {"bytes_limit", broker_.limits->bytes_limit_of(connection.peer.uid, known.total)},
                       {"free", known.free},
                       {"total", known.total}};
   return reply;

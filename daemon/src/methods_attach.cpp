@@ -45,7 +45,8 @@ Result<Reply> Methods::await(Connection& connection, Arguments& in) {
 
 Result<Reply> Methods::wait_for(Connection& connection, const std::string& name, std::int64_t wait_ms) {
   if (wait_ms == 0) return fail(Errc::timed_out, "there is no segment '" + name + "' yet", name);
-  if (auto allowed = broker_.limits->check_watch(connection.peer.uid, broker_.waits_of(connection.peer.uid), broker_.waits()); !allowed)
+  if (broker_.stopping) return fail(Errc::shutting_down, "the broker is stopping", name);
+  if (auto allowed = broker_.limits->check_watch(connection.peer, broker_.waits_of(connection.peer.uid), broker_.waits()); !allowed)
     return fail(allowed.error());
   connection.waiting_for = name;
   connection.hold();
@@ -67,7 +68,8 @@ void Methods::wait_over(Connection& connection) {
   if (connection.waiting_attach) {
     const json parameters = std::move(*connection.waiting_attach);
     Arguments arguments(parameters);
-    answer(connection, attach(connection, arguments), false);
+    auto allowed = broker_.check_descriptors(connection.peer.uid);
+    answer(connection, allowed ? attach(connection, arguments) : fail(allowed.error()), false);
   } else {
     connection.send(result_reply({{"kind", protocol::kind_name(segment->manifest.kind)}, {"generation", segment->manifest.generation}}));
   }
@@ -95,13 +97,13 @@ Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protoco
 }
 
 // An idle lane of the stream where there is one, else a new file.
-Result<void> Methods::give_lane(const SegmentPtr& segment, uid_t uid, Attachment& attachment) {
+Result<void> Methods::give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment) {
   Lane* chosen = nullptr;
   for (auto& [number, lane] : segment->lanes) {
     if (lane.owner || lane.damaged || lane.sealed) continue;
     // A memfd lane is sealed for one producer; of another user who still lives nothing is taken over.
     if (segment->manifest.backing == Backing::memfd && lane.producer_id != 0) continue;
-    if (lane.producer_id != 0 && lane.state != protocol::LaneState::orphaned && lane.last_uid != uid) continue;
+    if (lane.producer_id != 0 && lane.state != protocol::LaneState::orphaned && lane.last_uid != who.uid) continue;
     if (broker_.recovery->settle_idle_lane(*segment, lane) != Recovery::LaneResult::sound) continue;
     chosen = &lane;
     break;
@@ -110,7 +112,7 @@ Result<void> Methods::give_lane(const SegmentPtr& segment, uid_t uid, Attachment
     const std::uint64_t bytes = protocol::lane_file_size(segment->manifest.capacity);
     const bool file = segment->manifest.backing == Backing::file;
     if (segment->lanes.size() < protocol::kMaxLanes)
-      if (auto allowed = broker_.limits->check_growth(*segment, bytes, true, file ? segment->directory.get() : broker_.runtime.shm.get(),
+      if (auto allowed = broker_.limits->check_growth(who, *segment, bytes, true, file ? segment->directory.get() : broker_.runtime.shm.get(),
                                                       file ? segment->manifest.directory : "/dev/shm");
           !allowed)
         return allowed;
@@ -123,7 +125,7 @@ Result<void> Methods::give_lane(const SegmentPtr& segment, uid_t uid, Attachment
   return {};
 }
 
-Result<void> Methods::give_group(const SegmentPtr& segment, Arguments& options, Attachment& attachment, bool& created, bool may_create) {
+Result<void> Methods::give_group(const SegmentPtr& segment, const Process& who, Arguments& options, Attachment& attachment, bool& created, bool may_create) {
   const bool exclusive = options.flag("exclusive");
   const bool ephemeral = options.flag("ephemeral");
   const bool says_exclusive = options.has("exclusive");
@@ -144,7 +146,7 @@ Result<void> Methods::give_group(const SegmentPtr& segment, Arguments& options, 
   if (group == nullptr && may_create) {
     if (segment->groups.size() < protocol::kMaxGroups) {
       const bool file = segment->manifest.backing == Backing::file;
-      if (auto allowed = broker_.limits->check_growth(*segment, sizeof(protocol::GroupFile), false,
+      if (auto allowed = broker_.limits->check_growth(who, *segment, sizeof(protocol::GroupFile), false,
                                                       file ? segment->directory.get() : broker_.runtime.shm.get(),
                                                       file ? segment->manifest.directory : "/dev/shm");
           !allowed)
@@ -203,7 +205,7 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
                       : *role == AttachRole::consume                                         ? Right::consume
                                                                                              : Right::observe;
   if (auto allowed = check_right(segment->manifest, uid, right); !allowed) return fail(allowed.error());
-  if (slot->attachments.size() >= 4096) return fail(Errc::limit_reached, "this process holds 4096 attachments", name, 4096, "close handles that are no longer used");
+  if (auto allowed = broker_.limits->check_attachment(*slot, name); !allowed) return fail(allowed.error());
 
   Attachment attachment;
   attachment.segment = segment;
@@ -215,13 +217,13 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     if (!protocol::valid_group(*group_name)) return fail(Errc::invalid_name, "'" + group_name->substr(0, 64) + "' is not a valid group name", name);
     attachment.group_name = *group_name;
     Arguments options(group_options, "group_options.");
-    if (auto given = give_group(segment, options, attachment, created, true); !given) {
+    if (auto given = give_group(segment, connection.peer, options, attachment, created, true); !given) {
       Failure failure = given.error();
       failure.segment = name;
       return fail(std::move(failure));
     }
   } else if (*role == AttachRole::produce) {
-    if (auto given = give_lane(segment, uid, attachment); !given) return fail(given.error());
+    if (auto given = give_lane(segment, connection.peer, attachment); !given) return fail(given.error());
   }
 
   // Descriptors first: with them missing nothing has happened yet that must be undone.

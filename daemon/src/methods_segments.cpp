@@ -242,6 +242,7 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
     reply.parameters = {{"created", false}, {"segment", describe_segment(broker_, *segment)}};
     return reply;
   }
+  if (auto allowed = broker_.name_policy.check(name, connection.peer.uid, ::geteuid()); !allowed) return fail(allowed.error());
   protocol::Manifest draft = asked->draft;
   draft.name = name;
   draft.uid = connection.peer.uid;
@@ -265,11 +266,12 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
   }
   const std::uint64_t needed = bytes_needed(draft);
   const std::string place = draft.backing == Backing::file ? draft.directory : "/dev/shm";
-  if (auto allowed = broker_.limits->check_segment(draft, needed, where ? where.get() : broker_.runtime.shm.get(), place); !allowed)
+  if (auto allowed = broker_.limits->check_segment(connection.peer, draft, needed, where ? where.get() : broker_.runtime.shm.get(), place); !allowed)
     return fail(allowed.error());
   bool adopted = false;
   auto made = broker_.store->create(std::move(draft), adopted);
   if (!made) return fail(made.error());
+  (*made)->maker = connection.peer;
   if (adopted) broker_.recovery->bind(*made);
   spdlog::info("'{}' {}: {} generation {}, {} bytes, for {}", name, adopted ? "adopted" : "created", protocol::kind_name((*made)->manifest.kind),
                (*made)->manifest.generation, (*made)->bytes(), user_name(connection.peer.uid));

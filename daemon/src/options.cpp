@@ -1,5 +1,7 @@
 #include "options.hpp"
 
+#include "name_policy.hpp"
+
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -9,12 +11,35 @@
 namespace atoll_ipc::daemon {
 namespace {
 
+struct LimitName {
+  const char* name;
+  std::uint64_t UserLimits::*limit;
+};
+
+// What --user-limit may name.
+constexpr LimitName kLimitNames[] = {
+    {"connections", &UserLimits::connections},
+    {"connection-rate", &UserLimits::connections_per_second},
+    {"connection-burst", &UserLimits::connection_burst},
+    {"segments", &UserLimits::segments},
+    {"bytes", &UserLimits::bytes},
+    {"lanes", &UserLimits::lanes},
+    {"attachments", &UserLimits::attachments},
+    {"memfds", &UserLimits::memfds},
+    {"watches", &UserLimits::watches},
+    {"descriptors", &UserLimits::descriptors},
+    {"program-share", &UserLimits::program_share},
+};
+
+std::string limit_names() {
+  std::string names;
+  for (const LimitName& row : kLimitNames) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  return names;
+}
+
 std::uint64_t* limit_named(UserLimits& limits, const std::string& name) {
-  if (name == "connections") return &limits.connections;
-  if (name == "segments") return &limits.segments;
-  if (name == "bytes") return &limits.bytes;
-  if (name == "lanes") return &limits.lanes;
-  if (name == "watches") return &limits.watches;
+  for (const LimitName& row : kLimitNames)
+    if (name == row.name) return &(limits.*row.limit);
   return nullptr;
 }
 
@@ -32,7 +57,7 @@ Result<void> apply_override(Options& options, const std::string& text) {
   const auto equals = text.find('=', colon == std::string::npos ? 0 : colon);
   const auto wrong = [&](const std::string& why) {
     return fail(Errc::invalid_argument, "user-limit '" + text + "': " + why, {}, 0,
-                "write USER:LIMIT=VALUE with LIMIT one of connections, segments, bytes, lanes, watches");
+                "write USER:LIMIT=VALUE with LIMIT one of " + limit_names());
   };
   if (colon == std::string::npos || equals == std::string::npos || colon == 0) return wrong("is not USER:LIMIT=VALUE");
   const std::string user = text.substr(0, colon);
@@ -45,6 +70,7 @@ Result<void> apply_override(Options& options, const std::string& text) {
   errno = 0;
   const unsigned long long number = std::strtoull(value.c_str(), &end, 10);
   if (value.empty() || value[0] == '-' || *end != '\0' || errno != 0) return wrong("'" + value + "' is no number");
+  if (limit == &limits.program_share && (number < 1 || number > 100)) return wrong("a program's share is 1 to 100 percent");
   *limit = number;
   return {};
 }
@@ -72,6 +98,14 @@ Parsed parse_options(int argc, char** argv) {
   app.add_option("--max-segments", options.user_limits.segments, "Segments of one user")->capture_default_str();
   app.add_option("--max-bytes", options.user_limits.bytes, "Bytes of one user (0: a quarter of the file system, at most 4 GiB)")->capture_default_str();
   app.add_option("--max-lanes", options.user_limits.lanes, "Lanes of one user")->capture_default_str();
+  app.add_option("--max-attachments", options.user_limits.attachments, "Attachments of one user")->capture_default_str();
+  app.add_option("--max-memfds", options.user_limits.memfds, "Files of memfd segments of one user (0: a quarter of what the broker may open)")
+      ->capture_default_str();
+  app.add_option("--max-descriptors", options.user_limits.descriptors, "Descriptors that one user was sent and has not yet taken")->capture_default_str();
+  app.add_option("--program-share", options.user_limits.program_share,
+                 "Percent of what a user's other programs leave that one program may have (100: all of it)")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   app.add_option("--max-watches", options.user_limits.watches, "Waits for a segment of one user")->capture_default_str();
   app.add_option("--connection-rate", options.user_limits.connections_per_second, "New connections a second of one user")->capture_default_str();
   app.add_option("--connection-burst", options.user_limits.connection_burst, "New connections of one user at once")->capture_default_str();
@@ -79,7 +113,10 @@ Parsed parse_options(int argc, char** argv) {
   app.add_option("--max-segments-total", options.broker_limits.segments, "Segments of all users")->capture_default_str();
   app.add_option("--max-lanes-total", options.broker_limits.lanes, "Lanes of all users")->capture_default_str();
   std::vector<std::string> overrides;
-  app.add_option("--user-limit", overrides, "USER:LIMIT=VALUE, for one user (repeatable); LIMIT: connections, segments, bytes, lanes, watches");
+  app.add_option("--user-limit", overrides, "USER:LIMIT=VALUE, for one user (repeatable); LIMIT: " + limit_names());
+  app.add_option("--name-prefix", options.name_prefixes,
+                 "USER:PREFIX (repeatable; USER may be *): with one given, users create only names that start with their own name and a slash, or "
+                 "with a prefix given to them");
   app.footer("Examples:\n  atolld                                   serve your own programs, in the foreground\n"
              "  atolld --socket /run/atoll/atoll.sock --allow-other-users --config /etc/atoll/atolld.conf\n"
              "Exit status: 0 ended as asked, 1 could not serve (the message says why), 2 wrong usage.");
@@ -97,6 +134,12 @@ Parsed parse_options(int argc, char** argv) {
       parsed.status = 2;
       return parsed;
     }
+  if (auto policy = NamePolicy::make(options.name_prefixes); !policy) {
+    std::fprintf(stderr, "atolld: %s\nfix: %s\n", policy.error().message.c_str(), policy.error().fix.c_str());
+    parsed.exit_now = true;
+    parsed.status = 2;
+    return parsed;
+  }
   if (options.autostart && app.count("--idle-exit") == 0) options.idle_exit_s = 30;
   if (!options.socket_path.empty() && options.socket_path.front() != '/') {
     char here[PATH_MAX];

@@ -12,22 +12,28 @@
 
 namespace atoll_ipc::daemon {
 
-// Per user, unless said otherwise. broker.md's figures are the defaults.
+// Of one user. limits.hpp says how they are counted; kLimitNames (options.cpp) how they are called.
 struct UserLimits {
-  std::uint64_t connections = 256;
+  std::uint64_t connections = 256;  // and processes that hold something without one
   std::uint64_t connections_per_second = 250;
   std::uint64_t connection_burst = 500;
   std::uint64_t segments = 1024;
-  std::uint64_t bytes = 0;  // 0: a quarter of the file system, at most 4 GiB; half of one under 1 GiB
+  std::uint64_t bytes = 0;  // 0: a quarter of the file system, at most 4 GiB; half of one under 1 GiB that no other user has part of
   std::uint64_t lanes = 4096;
-  std::uint64_t watches = 64;  // connections that wait for a segment
+  std::uint64_t attachments = 16384;
+  std::uint64_t memfds = 0;         // files of memfd segments, each a descriptor of the broker; 0: a quarter of what it may open
+  std::uint64_t watches = 64;       // connections that wait for a segment
+  std::uint64_t descriptors = 1024; // sent and not yet taken
+  std::uint64_t program_share = 50; // percent of what the user's other programs leave that one program may have
 };
 
 struct BrokerLimits {
   std::uint64_t connections = 4096;
   std::uint64_t segments = 8192;
   std::uint64_t lanes = 65536;
+  std::uint64_t attachments = 65536;
   std::uint64_t watches = 1024;
+  std::uint64_t descriptors = 4096;
 };
 
 struct Options {
@@ -42,6 +48,7 @@ struct Options {
   UserLimits user_limits;
   std::map<std::string, UserLimits> user_overrides;  // by name or number
   BrokerLimits broker_limits;
+  std::vector<std::string> name_prefixes;  // USER:PREFIX, USER may be *; see name_policy.hpp
 };
 
 struct Parsed {

@@ -44,6 +44,13 @@ std::uint64_t start_time_of(pid_t pid) {
   return std::strtoull(stat.c_str() + at + 1, nullptr, 10);
 }
 
+Result<uid_t> peer_user(int socket) {
+  ucred credentials{};
+  socklen_t length = sizeof credentials;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return fail_errno(errno, "SO_PEERCRED");
+  return credentials.uid;
+}
+
 Result<Process> peer_of(int socket, protocol::UniqueFd& pidfd) {
   ucred credentials{};
   socklen_t length = sizeof credentials;

@@ -21,6 +21,9 @@ struct Process {
   std::string command;           // for people; control characters replaced
 };
 
+// The user that connected; it costs less than the rest.
+Result<uid_t> peer_user(int socket);
+
 // The process that connected. `pidfd` stays empty where the kernel gives none.
 Result<Process> peer_of(int socket, protocol::UniqueFd& pidfd);
 

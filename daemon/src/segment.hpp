@@ -16,6 +16,7 @@
 #include "atoll/protocol/lane_walk.hpp"
 #include "atoll/protocol/manifest.hpp"
 #include "files.hpp"
+#include "process.hpp"
 
 namespace atoll_ipc::daemon {
 
@@ -59,6 +60,7 @@ struct Segment {
   std::map<unsigned, Group> groups;
   std::uint64_t next_incarnation = 1;
   std::set<std::int64_t> attachments;
+  Process maker;  // whose share it is of; unknown after a restart
   bool removed = false;
   bool awaiting_memory = false;          // a memfd segment whose clients may still offer it back
   std::optional<protocol::Failure> broken;  // why it cannot be used; it can be removed

@@ -168,7 +168,7 @@ def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(broker):
 
 
 def test_too_many_connections_get_a_reason_and_others_are_served():
-    with Broker("--max-connections", "5", "--connection-burst", "1000") as broker:
+    with Broker("--max-connections", "5", "--program-share", "100") as broker:
         first = broker.connect()
         eventually(lambda: first.call("Status")[0]["connections"] == 1, "the one that looked whether it serves is gone")
         held = [first] + [broker.connect() for _ in range(4)]

@@ -91,14 +91,69 @@ def test_too_little_memory_is_said_with_what_is_needed_and_what_is_free(connecti
     assert details["detail"] > 1 << 45 and "free" in details["message"] and "/dev/shm" in details["message"]
 
 
+def own_command():
+    with open("/proc/self/comm") as file:
+        return file.read().strip()
+
+
+def test_one_program_gets_half_of_what_its_users_others_leave():
+    with Broker("--max-segments", "8", "--max-lanes", "8", "--max-watches", "4", "--max-attachments", "20", "--max-bytes", "400000") as broker:
+        connection = broker.connect()
+        connection.hello()
+        other = broker.connect()  # of the same program: it has no share of its own
+        other.hello()
+        small = {"kind": "stream", "capacity": 4096}
+        for number in range(4):
+            connection.call("Create", name=f"s{number}", options=small)
+        message = fails("LimitReached", other, "Create", name="s4", options=small)["message"]
+        assert f"4 segments of one program is reached: {own_command()} (process {os.getpid()}) has 4" in message, message
+        assert "50 % of the 8" in message
+        # Each stream has its first lane from the start: those of s1 to s3 are nobody's yet.
+        for _ in range(3):
+            connection.attach("s0", "produce")
+        assert "3 lanes of one program" in fails("LimitReached", connection, "Attach", name="s0", role="produce")["message"]
+        for _ in range(7):
+            connection.attach("s0", "observe")
+        assert "10 attachments of one program" in fails("LimitReached", connection, "Attach", name="s0", role="observe")["message"]
+        waiting = [broker.connect() for _ in range(2)]
+        for each in waiting:
+            each.send("Await", {"name": "never", "wait_ms": -1})
+        eventually(lambda: "2 waits for a segment of one program" in (refusal(broker.connect(), "Await", name="never", wait_ms=1) or ""), "both wait")
+        connection.call("Remove", name="s3")
+        assert "bytes of one program" in fails("LimitReached", connection, "Create", name="b", options={"kind": "bytes", "size": 200000, "put_size": 0})["message"]
+        with Holder(broker) as holder:
+            holder.do("call", "Create", {"name": "theirs", "options": small})
+            holder.attach("theirs", "produce")
+            holder.attach("theirs", "observe")
+        assert other.call("Create", name="s3", options=small)[0]["created"], "what it gave back it may have again"
+
+
+def refusal(connection, method, **parameters):
+    try:
+        connection.call(method, **parameters)
+    except CallError as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+def test_a_users_own_limits_go_before_those_of_all():
+    with Broker("--max-segments", "1", "--user-limit", f"{os.getuid()}:segments=3", "--user-limit", f"{os.getuid()}:program-share=100") as broker:
+        connection = broker.connect()
+        for number in range(3):
+            connection.call("Create", name=f"s{number}", options={"kind": "stream", "capacity": 4096})
+        assert "limit of 3 segments" in fails("LimitReached", connection, "Create", name="s3", options={"kind": "stream", "capacity": 4096})["message"]
+
+
 def test_limits_name_the_limit_its_use_and_its_user():
-    with Broker("--max-segments", "2", "--max-lanes", "3", "--max-bytes", "100000") as broker:
+    with Broker("--max-segments", "2", "--max-lanes", "3", "--max-bytes", "100000", "--program-share", "100") as broker:
         connection = broker.connect()
         connection.hello()
         for name in ("a", "b"):
             connection.call("Create", name=name, options={"kind": "stream", "capacity": 4096})
         message = fails("LimitReached", connection, "Create", name="c", options={"kind": "stream", "capacity": 4096})["message"]
-        assert "limit of 2 segments" in message and "has 2" in message and "root" in message or os.getuid() != 0
+        assert "limit of 2 segments" in message and f"has 2, 2 of them by {own_command()} (process {os.getpid()})" in message, message
+        assert "root" in message or os.getuid() != 0
         connection.attach("a", "produce")
         connection.attach("a", "produce")
         assert "lanes" in fails("LimitReached", connection, "Attach", name="a", role="produce")["message"]

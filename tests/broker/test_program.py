@@ -279,6 +279,52 @@ def test_another_user_may_do_what_the_access_list_says_and_no_more():
         assert owner.call("List")[0]["segments"][0]["uid"] == 1234
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to act as two users")
+def test_a_guest_gets_half_of_a_streams_lanes_and_its_owner_the_rest():
+    with Broker("--allow-other-users") as broker:
+        owner = broker.connect()
+        owner.hello()
+        owner.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "access": [{"user": "1234", "rights": ["produce"]}]})
+        os.chmod(broker.directory, 0o755)
+
+        def guest():
+            connection = Connection(broker.path)
+            connection.hello()
+            held = []
+            for _ in range(2):
+                with pytest.raises(CallError) as error:
+                    while True:
+                        held.append(connection.attach("s", "produce")[0]["attachment"])
+                assert error.value.name == "LimitReached" and "32 lanes of a guest" in str(error.value) and "1234 has 32" in str(error.value)
+                assert len(held) == 32
+                # What it has closed is still its own: the others' share does not shrink.
+                for attachment in held:
+                    connection.call("Detach", attachment=attachment)
+                held = []
+
+        assert as_user(1234, guest) == "well"
+        for _ in range(32):
+            owner.attach("s", "produce")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to act as two users")
+def test_with_prefixes_a_user_creates_what_is_its_own_or_granted_and_may_use_what_it_was_let_into():
+    with Broker("--allow-other-users", "--name-prefix", "1234:sensors/") as broker:
+        owner = broker.connect()
+        owner.call("Create", name="anything", options={"kind": "stream", "capacity": 4096, "access": [{"user": "*", "rights": ["observe"]}]})
+        os.chmod(broker.directory, 0o755)
+
+        def creates(*names):
+            connection = Connection(broker.path)
+            connection.hello()
+            for name in names:
+                connection.call("Create", name=name, options={"kind": "stream", "capacity": 4096})
+
+        assert as_user(1234, lambda: creates("1234/a", "sensors/a", "anything")) == "well", "what is there is found, not created"
+        refused = as_user(1235, lambda: creates("1235/a", "sensors/b"))
+        assert "NotPermitted" in refused and "'sensors/b': its names start with one of 1235/" in refused
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to act as another user")
 def test_another_users_directory_is_refused(tmp_path):
     os.chmod(tmp_path, 0o755)

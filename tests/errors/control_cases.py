@@ -51,5 +51,6 @@ CASES = [
     ControlCase("a method that does not exist", "MethodNotFound", lambda: call("Fly"), ("Fly",)),
     ControlCase("an interface that does not exist", "InterfaceNotFound", lambda: call("Fly", interface="org.example"), ("org.example",)),
     ControlCase("no method at all", "InvalidParameter", lambda: b'{"parameters":{}}\0', ("method",)),
-    ControlCase("more descriptors than are taken", "ProtocolError", lambda: call("List"), ("descriptors",), descriptors=100),
+    # Before Hello: after it, newer kernels refuse to send them at all (SO_PASSRIGHTS).
+    ControlCase("more descriptors than are taken", "ProtocolError", lambda: call("List"), ("descriptors",), after_hello=False, descriptors=100),
 ]
