@@ -8,6 +8,7 @@ Status: 0 if nothing failed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import queue
@@ -23,9 +24,10 @@ from dataclasses import dataclass, field
 
 from suites import ROOT, SUITES, Suite
 from support import counts as counting
-from support import leftovers
+from support import figures, leftovers
 
 LOGS = ROOT / ".cache/test-logs"
+RECORD = ROOT / "tests/record.json"
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Outcome:
     counts: counting.Counts
     seconds: float
     problems: list[str] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def missing(suite: Suite) -> list[str]:
@@ -106,7 +109,7 @@ def run_suite(suite: Suite) -> Outcome:
         counts = counting.read(suite.counts, output, ok=not problems)
         remains = leftovers.find(mark, directory)
         counts.failed += len(remains)
-        return Outcome(suite, counts, time.monotonic() - began, problems + remains)
+        return Outcome(suite, counts, time.monotonic() - began, problems + remains, figures.read(output))
     finally:
         for folder in leftovers.shared_memory(directory):
             shutil.rmtree(folder, ignore_errors=True)
@@ -212,6 +215,14 @@ def choose(arguments: argparse.Namespace) -> list[Suite]:
     return [s for s in chosen if s.quick or not arguments.quick or arguments.only]
 
 
+def record(outcomes: list[Outcome]) -> None:
+    """Notes for each suite that was run how many tests passed and what else it counted."""
+    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    for outcome in outcomes:
+        kept[outcome.suite.name] = {"passed": outcome.counts.passed, "failed": outcome.counts.failed, "figures": [list(figure) for figure in outcome.figures]}
+    RECORD.write_text(json.dumps({suite.name: kept[suite.name] for suite in SUITES if suite.name in kept}, indent=1) + "\n")
+
+
 def main() -> int:
     # A shell starts background jobs with SIGINT ignored, and children inherit that: tests send SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -221,6 +232,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the suites and end")
     parser.add_argument("--small-shm", action="store_true", help="with a /dev/shm of 64 MiB (root only)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="suites at a time (default: one per CPU)")
+    parser.add_argument("--record", action="store_true", help="keep what was counted for docs/guarantees.md (script/guarantees)")
     parser.add_argument("--builds", action="store_true", help=argparse.SUPPRESS)  # asked by script/test
     arguments = parser.parse_args()
     chosen = choose(arguments)
@@ -235,6 +247,11 @@ def main() -> int:
     outcomes = run_all(chosen, arguments.jobs)
     skipped = sum(outcome.counts.skipped for outcome in outcomes)
     failed = sum(outcome.counts.failed for outcome in outcomes)
+    told = sorted((figure for outcome in outcomes for figure in outcome.figures), key=lambda figure: figures.NAMES.index(figure[0]))
+    for name, text in told:
+        print(f"  {name:<13} {text}")
+    if arguments.record:
+        record(outcomes)
     print(f"  {len(outcomes)} suites in {time.monotonic() - began:.0f} s" + (f"; {skipped} tests skipped, see {LOGS}" if skipped else ""))
     print(f"{sum(outcome.counts.passed for outcome in outcomes)} passed, {failed} failed", flush=True)
     return 1 if failed else 0

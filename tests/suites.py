@@ -67,6 +67,8 @@ SUITES = [
     Suite("broker", pytest("tests/broker", "--ignore", "tests/broker/test_kill_points.py"), "pytest", needs=("tests/broker/",)),
     Suite("random kills", pytest("tests/crash/test_random_kills.py"), "pytest", builds=("kill", "python", "node"), build="build-kill",
           needs=("tests/crash/workers/",)),
+    Suite("soak", pytest("tests/crash/test_soak.py"), "pytest", builds=("kill", "python", "node"), build="build-kill", needs=("tests/crash/workers/",)),
+    Suite("other deaths", pytest("tests/crash/test_other_deaths.py"), "pytest", builds=("kill",), build="build-kill", alone=True),
     Suite("kills, protocol", pytest("tests/broker/test_kill_points.py"), "pytest", builds=("kill",), build="build-kill"),
     Suite("rights", pytest("tests/rights"), "pytest"),
     Suite("fuzz", pytest("tests/fuzz/test_fuzz.py"), "pytest", builds=("cpp", "python", "node")),

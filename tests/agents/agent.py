@@ -1,6 +1,7 @@
 """The agent of the Python package. See README.md here."""
 import json
 import os
+import signal
 import sys
 
 import atoll
@@ -154,10 +155,17 @@ def exhaust_descriptors(r):
         pass
 
 
+def fork_and_stay(r):
+    child = os.fork()
+    while child == 0:
+        signal.pause()
+    return {"pid": child}
+
+
 OPERATIONS = {
     function.__name__: function
     for function in (connect, create, remove, call, open_producer, open_consumer, open_observer, open_bytes, send, send_many, loan,
-                     receive, send_pattern, receive_pattern, get, send_array, receive_array, info, exhaust_descriptors)
+                     receive, send_pattern, receive_pattern, get, send_array, receive_array, info, exhaust_descriptors, fork_and_stay)
 } | {
     "commit": lambda r: loans[r["v"]].commit(),
     "abort": lambda r: loans[r["v"]].abort(),

@@ -102,10 +102,18 @@ json answer_of_child(Agent& agent, const json& request) {
   return json::parse(text);
 }
 
+// Forks; the child has all that its parent has, does nothing, and stays until it is killed.
+inline json fork_and_stay() {
+  const pid_t child = ::fork();
+  while (child == 0) ::pause();
+  return {{"pid", child}};
+}
+
 template <class Agent>
 json answer_to(Agent& agent, const json& request) {
   json answer;
   try {
+    if (request.at("op") == "fork_and_stay") return {{"ok", fork_and_stay()}};
     if (request.at("op") == "in_child") return answer_of_child(agent, request.at("request"));
     answer["ok"] = agent.handle(request);
   } catch (const Refusal& refusal) {

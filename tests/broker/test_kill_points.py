@@ -115,7 +115,10 @@ def tell_story(broker):
     with leaver:
         leaver.kill()
     teller.settle(lambda: teller.call("Show", name="drained")["clients"] == [], "nobody is attached")
-    teller.settle(lambda: not teller.call("Gc", apply=True)["findings"], "nothing is left to clean up")
+    # What brokers of other runtimes leave beside this one's folder, or are just making, is theirs.
+    shm = teller.call("Status")["shm_directory"]
+    teller.settle(lambda: not [row for row in teller.call("Gc", apply=True)["findings"] if not row["name"].startswith("/") or row["name"].startswith(shm)],
+                  "nothing is left to clean up")
     assert len(teller.call("Show", name="drained")["lanes"]) == 1
     in_step(teller)
     teller.call("Remove", name="s", group="g")

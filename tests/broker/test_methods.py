@@ -406,18 +406,30 @@ def test_an_attach_brings_the_manifest_without_its_layout_and_the_count_of_chang
     assert refreshed["changes"] > reply["changes"]
 
 
+def findings_of(connection, shm, **parameters):
+    """Gc's findings but for what brokers of other runtimes leave beside this one's folder, or are just making."""
+    findings = connection.call("Gc", **parameters)[0]["findings"]
+    return [row for row in findings if not row["name"].startswith("/") or row["name"].startswith(shm)]
+
+
 def test_gc_removes_what_belongs_to_nobody_and_only_when_told_to(connection, broker):
     shm = broker.shm_directory()
     os.mkdir(os.path.join(shm, "old@99"))
     with open(os.path.join(shm, "old@99", "lane-0.1"), "wb") as file:
         file.write(b"x" * 5000)
-    stray = os.path.join(os.path.dirname(shm), "0123456789abcdef")
-    findings = connection.call("Gc")[0]
-    assert [(f["action"], f["name"]) for f in findings["findings"]] == [("remove", os.path.join(shm, "old@99"))]
-    assert findings["bytes"] >= 5000 and os.path.exists(os.path.join(shm, "old@99"))
+    [found] = findings_of(connection, shm)
+    assert (found["action"], found["name"]) == ("remove", os.path.join(shm, "old@99"))
+    assert found["bytes"] >= 5000 and os.path.exists(os.path.join(shm, "old@99"))
     connection.call("Gc", apply=True)
-    assert not os.path.exists(os.path.join(shm, "old@99")) and connection.call("Gc")[0]["findings"] == []
-    assert not os.path.exists(stray)
+    assert not os.path.exists(os.path.join(shm, "old@99")) and findings_of(connection, shm) == []
+
+
+def test_gc_removes_an_empty_folder_that_a_broker_left_beside_its_own(connection, broker):
+    empty = os.path.join(os.path.dirname(broker.shm_directory()), "0123456789abcdef")
+    os.mkdir(empty)
+    assert [(row["action"], row["reason"]) for row in connection.call("Gc")[0]["findings"] if row["name"] == empty] == [("remove", "is empty")]
+    connection.call("Gc", apply=True)
+    assert not os.path.exists(empty)
 
 
 def test_gc_finds_the_memory_of_a_broker_whose_directory_is_gone(connection):
@@ -433,14 +445,15 @@ def test_gc_finds_the_memory_of_a_broker_whose_directory_is_gone(connection):
         os.rename(moved, other.directory)
 
 
-def test_gc_removes_drained_lanes_without_a_producer(connection):
+def test_gc_removes_drained_lanes_without_a_producer(connection, broker):
+    shm = broker.shm_directory()
     connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096})
     connection.attach("s", "consume", group="g")
     one, _ = connection.attach("s", "produce")
     two, _ = connection.attach("s", "produce")
-    assert connection.call("Gc")[0]["findings"] == []
+    assert findings_of(connection, shm) == []
     connection.call("Detach", attachment=two["attachment"])
-    assert [f["name"] for f in connection.call("Gc", apply=True)[0]["findings"]] == ["s lane 1"]
+    assert [f["name"] for f in findings_of(connection, shm, apply=True)] == ["s lane 1"]
     assert len(connection.call("Show", name="s")[0]["lanes"]) == 1
     again, _ = connection.attach("s", "produce")
     assert again["lane"] == 1

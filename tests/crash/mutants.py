@@ -89,7 +89,7 @@ def hunt(directory: pathlib.Path, seed: int, minutes: float) -> tuple[bool, str,
     return done.returncode != 0, lines[-1].partition(": ")[2] if lines else "", time.monotonic() - begin
 
 
-def main(minutes: float, seed: int, only: str) -> int:
+def main(minutes: float, seed: int, only: str, record: bool) -> int:
     survivors = 0
     chosen = [mutant for mutant in MUTANTS if any(text in mutant.name for text in only.split(","))]
     with tempfile.TemporaryDirectory(prefix="atoll-mutants-") as folder:
@@ -106,4 +106,8 @@ def main(minutes: float, seed: int, only: str) -> int:
             survivors += not caught
             print(f"{'caught' if caught else 'SURVIVED':8} {seconds:5.0f} s  {mutant.name}" + (f"\n{'':17}{how[:200]}" if caught else ""), flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} mutants caught")
+    if record:
+        from random_kills import note
+
+        note("mutants", f"script/crash --mutants --minutes {minutes:g} --seed {seed}", f"{len(chosen) - survivors} of {len(chosen)} builds that break a promise were caught")
     return 1 if survivors else 0

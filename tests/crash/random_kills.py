@@ -1,9 +1,10 @@
 """Kills workers and the broker at random for a while, and counts afterwards: script/crash.
 
-    script/crash [--minutes N | --kills N] [--seed S] [--languages L,L] [--json] [--mutants]
+    script/crash [--minutes N | --kills N] [--seed S] [--languages L,L] [--soak] [--record] [--json] [--mutants]
 
 A stream, three groups (automatic and manual, each with several consumers, and an exclusive one) and three producers, all
-of them programs of their own in C++, Python and Node (workers/README.md). Every few milliseconds one of them is killed
+of them programs of their own in C++, Python and Node (workers/README.md); an observer; and a bytes segment with a putter
+and a getter. Every few milliseconds one of them is killed
 with SIGKILL and replaced, or stopped for a moment, or the broker is. The seed decides who, when and in which language.
 
 What must hold, for each producer that ever was and each group:
@@ -11,6 +12,7 @@ What must hold, for each producer that ever was and each group:
 - order: a consumer's first deliveries of one producer's records come in order;
 - again: no record comes again after it was dealt with;
 - stuck: while anybody is there to do it, work goes on;
+- whole: what observers see and getters get is whole and in order;
 - leaked: when all have gone, `gc` and removal leave nothing in shared memory.
 
 Also used by test_random_kills.py. Prints a summary, status 0 if all of it holds, 1 if not.
@@ -39,6 +41,7 @@ sys.path.insert(0, str(HERE.parent))
 from support.agents import PYTHON, Agent  # noqa: E402
 from support.broker import BUILD, Runtime, start_broker, wait_for_end  # noqa: E402
 from support.kill_points import points_of  # noqa: E402
+from support.victims import PACKAGES  # noqa: E402
 
 COMMANDS = {
     "C++": [str(BUILD / "bin/atoll_crash_worker")],
@@ -49,14 +52,19 @@ COMMANDS = {
 CHOICES = ["C++"] * 16 + ["Python"] * 2 + ["Node"] * 2
 GROUPS = {"shared": ("automatic", 3), "decided": ("manual", 3), "own": ("exclusive", 1)}
 PRODUCERS = 3
-# In a build with kill points (script/build kill) every second C++ worker, and every second broker, has one of them chosen
+OTHERS = ("observer", "putter", "getter")  # C++; each checks for itself what it sees
+# In a build with kill points (script/build kill) every second worker, and every second broker, has one of them chosen
 # for it, and how often it passes there before it dies: who is killed from outside is seldom in the middle of anything.
 MOST_PASSAGES = 500
+RECORD = HERE / "record.json"
 STUCK_SECONDS = 20.0
 CALM_SECONDS = 10.0  # the broker's own ring comes once a minute
 KILLS_BETWEEN_CALMS = 100
 EVENT = numpy.dtype([("kind", "<u4"), ("id", "<u4"), ("sequence", "<u8"), ("deliveries", "<u4"), ("lost", "<u4"), ("time", "<u8")])
 RECEIVED, DEALT_WITH = 1, 2
+
+
+HAS_PACKAGES = all(pathlib.Path(path).exists() for path in PACKAGES.values())  # with kill points, too
 
 
 def has_kill_points() -> bool:
@@ -76,13 +84,19 @@ class Worker:
     language: str
     process: subprocess.Popen
     record: pathlib.Path  # its report or its log
-    group: str = ""       # of a consumer
-    number: int = 0       # of a producer
-    doomed: str = ""      # the kill point where it dies by itself
+    role: str             # producer, consumer, or one of OTHERS
+    group: str            # of a consumer
+    number: int
+    doomed: str           # the kill point where it dies by itself
+
+    @property
+    def does(self) -> str:
+        """What goes on as long as one who does it does: records, or what it is."""
+        return self.role if self.role in OTHERS else "records"
 
     def size(self) -> int:
         """Grows while it works."""
-        if self.group:
+        if self.role == "consumer":
             return self.record.stat().st_size
         return int.from_bytes(self.record.read_bytes()[8:16], "little")
 
@@ -156,6 +170,9 @@ class Ledger:
 class Room:
     """Everything that runs, and the accounts."""
 
+    pause = (0.002, 0.03)  # seconds between two blows
+    broker_share = 0.02    # of the blows
+
     def __init__(self, seed: int, runtime: Runtime, folder: pathlib.Path, languages: list[str]) -> None:
         self.languages = languages
         self.random = random.Random(seed)
@@ -167,7 +184,7 @@ class Room:
         self.producers: dict[int, tuple[int, int]] = {}  # of those that are gone: done, attempted
         self.counts: collections.Counter[str] = collections.Counter()
         self.started = 0
-        self.accounted = 0  # bytes of notes taken
+        self.accounted: collections.Counter[str] = collections.Counter()  # how much those had done that are gone
         self.worker_points = points_of("client", "protocol/include") if has_kill_points() else []
         self.broker_points = points_of("daemon") if has_kill_points() else []
         self.broker_doomed = ""
@@ -177,41 +194,48 @@ class Room:
             # The groups begin where the stream does.
             for group, (mode, _) in GROUPS.items():
                 agent.call("open_consumer", h=group, name="s", group=group, manual=mode == "manual", exclusive=mode == "exclusive")
+            agent.call("create", name="b", kind="bytes", size=4096)
         for _ in range(PRODUCERS):
-            self._start("")
+            self._start("producer")
         for group, (_, members) in GROUPS.items():
             for _ in range(members):
-                self._start(group)
+                self._start("consumer", group)
+        for role in OTHERS:
+            self._start(role)
 
     def _doom(self, points: list[str]) -> str:
         return f"{self.random.choice(points)}:{int(MOST_PASSAGES ** self.random.random())}" if points and self.random.random() < 0.5 else ""
 
-    def _start(self, group: str, doomed: bool = True) -> None:
+    def _words(self, role: str, group: str, record: pathlib.Path) -> list[str]:
+        number = str(self.started)
+        return {"producer": ["produce", "s", number, str(record)], "consumer": ["consume", "s", group, GROUPS.get(group, ("",))[0], str(record)],
+                "observer": ["observe", "s", str(record)], "putter": ["put", "b", number, str(record)], "getter": ["get", "b", str(record)]}[role]
+
+    def _start(self, role: str, group: str = "", doomed: bool = True) -> None:
         self.started += 1
-        language = self.random.choice(self.languages)
+        language = "C++" if role in OTHERS else self.random.choice(self.languages)
         record = self.folder / f"{self.started}"
-        record.write_bytes(b"" if group else bytes(16))
-        words = ["consume", "s", group, GROUPS[group][0], str(record)] if group else ["produce", "s", str(self.started), str(record)]
+        record.write_bytes(b"" if role == "consumer" else bytes(16))
         errors = open(f"{record}.stderr", "w+b")
-        doom = self._doom(self.worker_points) if language == "C++" and doomed else ""
-        process = subprocess.Popen([*COMMANDS[language], *words], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                                   env=os.environ | ({"ATOLL_KILL_AT": doom} if doom else {}))
+        doom = self._doom(self.worker_points) if doomed and (language == "C++" or HAS_PACKAGES) else ""
+        process = subprocess.Popen([*COMMANDS[language], *self._words(role, group, record)], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                                   env=os.environ | (PACKAGES if HAS_PACKAGES else {}) | ({"ATOLL_KILL_AT": doom} if doom else {}))
         errors.close()
-        self.workers.append(Worker(language, process, record, group, self.started, doom))
-        self.tell(f"worker {self.started}: {language} {group or 'producer'}, pid {process.pid} {doom}")
+        self.workers.append(Worker(language, process, record, role, group, self.started, doom))
+        self.tell(f"worker {self.started}: {language} {group or role}, pid {process.pid} {doom}")
 
     def tell(self, what: str) -> None:
         self.story.append(f"{time.monotonic_ns()} {what}")
 
     def _account(self, worker: Worker) -> None:
         """Takes the notes of a worker that is gone."""
-        self.accounted += worker.size()
-        if worker.group:
+        self.accounted[worker.does] += worker.size()
+        if worker.role == "consumer":
             try:
                 self.ledgers[worker.group].add(numpy.frombuffer(worker.record.read_bytes(), EVENT), worker.number)
             except Failure as failure:
                 raise Failure(f"{failure} (group {worker.group})") from None
-        else:
+        elif worker.role == "producer":
             attempted, done = numpy.frombuffer(worker.record.read_bytes(), "<u8")
             self.producers[worker.number] = int(done), int(attempted)
         worker.record.unlink()
@@ -221,10 +245,14 @@ class Room:
         status = worker.process.wait()
         if status not in allowed and not (worker.doomed and status == -signal.SIGKILL):
             text = pathlib.Path(f"{worker.record}.stderr").read_text(errors="replace").strip()
-            raise Failure(f"stuck: a {worker.language} worker ({worker.group or 'producer'}) ended with status {status}: {text[-2000:]}")
+            raise Failure(f"a {worker.language} worker ({worker.group or worker.role}) ended with status {status}: {text[-2000:]}")
 
-    def progress(self) -> int:
-        return self.accounted + sum(worker.size() for worker in self.workers)
+    def progress(self) -> dict[str, int]:
+        """How much was done of each sort of work; each must go on."""
+        sums = self.accounted.copy()
+        for worker in self.workers:
+            sums[worker.does] += worker.size()
+        return dict(sums)
 
     @staticmethod
     def _when_it_runs(victim: Worker) -> None:
@@ -242,14 +270,14 @@ class Room:
         self._must_have_ended_well(victim, allowed)
         self.workers.remove(victim)
         self._account(victim)
-        self._start(victim.group, doomed)
+        self._start(victim.role, victim.group, doomed)
 
     def bury(self, doomed: bool = True) -> None:
         """Replaces who died at its kill point. Whoever ended without being told to is a failure."""
         for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
             self.tell(f"worker {worker.number} has died at {worker.doomed}")
             self.replace(worker, (), doomed)
-            self.counts[f"C++ {'consumer' if worker.group else 'producer'} at a point"] += 1
+            self.counts[f"{worker.language} {worker.role} at a point"] += 1
         if self.broker_doomed and self.broker.poll() is not None:
             self.tell(f"the broker has died at {self.broker_doomed}")
             self.counts["broker at a point"] += 1
@@ -263,7 +291,7 @@ class Room:
         """One blow."""
         self.bury()
         die = self.random.random()
-        if die < 0.02:
+        if die < self.broker_share:
             self.tell("the broker is killed")
             self.broker.kill()
             self.broker.wait()
@@ -271,7 +299,7 @@ class Room:
             self.counts["broker"] += 1
             return
         victim = self.random.choice(self.workers)
-        if die < 0.06:
+        if die < self.broker_share + 0.04:
             self.tell(f"worker {victim.number} is stopped")
             os.kill(victim.process.pid, signal.SIGSTOP)
             self.counts["stopped for a while"] += 1
@@ -284,7 +312,7 @@ class Room:
             self.tell(f"worker {victim.number} is killed")
             victim.process.kill()
         self.replace(victim, (-signal.SIGKILL,))
-        self.counts[f"{victim.language} {'consumer' if victim.group else 'producer'}"] += 1
+        self.counts[f"{victim.language} {victim.role}"] += 1
 
     def kills(self) -> int:
         return sum(n for what, n in self.counts.items() if what != "stopped for a while")
@@ -293,23 +321,25 @@ class Room:
         """Nobody is killed for a while. A death wakes everybody; now they must wake each other."""
         time.sleep(0.3)
         before, begin = self.progress(), time.monotonic()
-        while self.progress() == before:
+        while still := [what for what, done in self.progress().items() if done <= before.get(what, 0)]:
             self.bury()
             if time.monotonic() - begin > CALM_SECONDS:
-                raise Failure(f"stuck: nobody did anything for {CALM_SECONDS:.0f} s in which nobody died")
+                raise Failure(f"stuck: nothing was done for {CALM_SECONDS:.0f} s in which nobody died: {', '.join(still)}")
             time.sleep(0.05)
 
     def rage(self, until, report) -> None:
         """Blow after blow, until `until(kills)`; work must go on meanwhile."""
-        last, moved, calm_at = -1, time.monotonic(), KILLS_BETWEEN_CALMS
+        moved: dict[str, tuple[int, float]] = {}
+        calm_at = KILLS_BETWEEN_CALMS
         while not until(self.kills()):
-            time.sleep(self.random.uniform(0.002, 0.03))
+            time.sleep(self.random.uniform(*self.pause))
             self.step()
-            now, total = time.monotonic(), self.progress()
-            if total != last:
-                last, moved = total, now
-            if now - moved > STUCK_SECONDS:
-                raise Failure(f"stuck: nobody did anything for {STUCK_SECONDS:.0f} s")
+            now = time.monotonic()
+            for what, done in self.progress().items():
+                if moved.setdefault(what, (done, now))[0] != done:
+                    moved[what] = done, now
+                if now - moved[what][1] > STUCK_SECONDS:
+                    raise Failure(f"stuck: nothing was done for {STUCK_SECONDS:.0f} s: {what}")
             report(self.kills())
             if self.kills() >= calm_at:
                 self.calm()
@@ -320,7 +350,7 @@ class Room:
         begin = time.monotonic()
         while not wait_for_end(worker.process.pid, 0):
             if time.monotonic() - begin > STUCK_SECONDS:
-                raise Failure(f"stuck: a {worker.language} {worker.group or 'producer'} does not end")
+                raise Failure(f"stuck: a {worker.language} {worker.group or worker.role} does not end")
             worker.process.terminate()
             wait_for_end(worker.process.pid, 0.1)
 
@@ -330,14 +360,14 @@ class Room:
         ledger.last_received = {producer: row.copy() for producer, row in self.ledgers[group].last_received.items()}
         ledger.dealt_with = {producer: row.copy() for producer, row in self.ledgers[group].dealt_with.items()}
         for worker in self.workers:
-            if worker.group == group:
+            if worker.role == "consumer" and worker.group == group:
                 data = worker.record.read_bytes()
                 ledger.add(numpy.frombuffer(data[:len(data) // EVENT.itemsize * EVENT.itemsize], EVENT))
         return {producer: ledger.count(producer) for producer in self.producers}
 
     def settle(self) -> None:
         """The producers end, the groups read all that is left, and the consumers end; then the accounts must agree."""
-        for worker in [worker for worker in self.workers if not worker.group]:
+        for worker in [worker for worker in self.workers if worker.role == "producer"]:
             self._ends(worker)
             # An interpreter that has just begun has no handler yet.
             self._must_have_ended_well(worker, (0, -signal.SIGTERM))
@@ -372,6 +402,10 @@ class Room:
         if left := self.runtime.segments():
             raise Failure(f"leaked: {left}")
 
+    def findings(self) -> dict:
+        """What else the summary says."""
+        return {}
+
     def records(self) -> int:
         return sum(done for done, _ in self.producers.values())
 
@@ -383,7 +417,7 @@ class Room:
         self.broker.wait()
 
 
-def run(seed: int, *, kills: int | None = None, seconds: float | None = None, languages=tuple(COMMANDS), report=lambda done, share: None) -> dict:
+def run(seed: int, *, kills: int | None = None, seconds: float | None = None, languages=tuple(COMMANDS), kind=Room, report=lambda done, share: None) -> dict:
     """The whole of it. Raises Failure."""
     begin = time.monotonic()
     runtime = Runtime()
@@ -392,7 +426,7 @@ def run(seed: int, *, kills: int | None = None, seconds: float | None = None, la
     folder = pathlib.Path(tempfile.mkdtemp(prefix="crash-", dir="/dev/shm" if shutil.disk_usage("/dev/shm").free > 1 << 30 else None))
     room = None
     try:
-        room = Room(seed, runtime, folder, [language for language in CHOICES if language in languages])
+        room = kind(seed, runtime, folder, [language for language in CHOICES if language in languages])
 
         def enough(done: int) -> bool:
             return done >= kills if kills is not None else time.monotonic() - begin >= seconds
@@ -400,7 +434,7 @@ def run(seed: int, *, kills: int | None = None, seconds: float | None = None, la
         room.rage(enough, lambda done: report(done, done / kills if kills is not None else (time.monotonic() - begin) / seconds))
         room.settle()
         return {"seed": seed, "kills": room.kills(), "by": dict(sorted(room.counts.items())), "records": room.records(), "producers": len(room.producers),
-                "seconds": round(time.monotonic() - begin, 1), "lost": 0, "stuck": 0, "leaked": 0}
+                "seconds": round(time.monotonic() - begin, 1), "lost": 0, "stuck": 0, "leaked": 0} | room.findings()
     except Failure as failure:
         if room is not None:
             failure.story = room.story
@@ -417,6 +451,21 @@ def run(seed: int, *, kills: int | None = None, seconds: float | None = None, la
                 os.environ[name] = value
 
 
+def note(what: str, command: str, figures: str) -> None:
+    """One row of docs/guarantees.md for each sort of long run: the latest."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"runs": []}
+    rows = [row for row in record["runs"] if row["what"] != what] + [{"what": what, "command": command, "figures": figures}]
+    RECORD.write_text(json.dumps({"runs": sorted(rows, key=lambda row: row["what"])}, indent=1) + "\n")
+
+
+def kind_of(soak: bool) -> type[Room]:
+    if not soak:
+        return Room
+    from soak import Soak
+
+    return Soak
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="script/crash", description="Kills producers, consumers and the broker at random, and counts what came.")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
@@ -424,6 +473,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="who, when, in which language (default: another one each time; it is printed)")
     parser.add_argument("--languages", default=",".join(COMMANDS), help="of the workers (default: %(default)s)")
     parser.add_argument("--mutants", nargs="?", const="", metavar="TEXT", help="break promises one by one instead (those with one of these texts, parted by commas, in their name), and see that each is noticed")
+    parser.add_argument("--soak", action="store_true", help="few blows and full rate, and measure the broker (soak.py)")
+    parser.add_argument("--record", action="store_true", help="note the run for docs/guarantees.md (script/guarantees)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
@@ -433,7 +484,7 @@ def main() -> int:
     if options.mutants is not None:
         import mutants
 
-        return mutants.main(options.minutes, seed, options.mutants)
+        return mutants.main(options.minutes, seed, options.mutants, options.record)
     shows = sys.stderr.isatty()
     drawn = 0.0
 
@@ -446,7 +497,7 @@ def main() -> int:
 
     print(f"seed {seed}", file=sys.stderr, flush=True)
     try:
-        summary = run(seed, kills=options.kills, seconds=60 * options.minutes, languages=languages, report=report)
+        summary = run(seed, kills=options.kills, seconds=60 * options.minutes, languages=languages, kind=kind_of(options.soak), report=report)
     except Failure as failure:
         print(f"{chr(13) if shows else ''}FAILED with seed {seed}: {failure}", file=sys.stderr)
         if failure.story:
@@ -457,15 +508,24 @@ def main() -> int:
     finally:
         if shows:
             print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
+    if options.record:
+        note("soak" if options.soak else "random kills", f"script/crash {'--soak ' if options.soak else ''}--minutes {summary['seconds'] / 60:.0f} --seed {seed}",
+             f"{summary['kills']:,} kills, {summary['records']:,} records: 0 lost, 0 stuck, 0 leaked" +
+             (f"; the broker had at most {summary['peak']['memory'] / (1 << 20):.1f} MiB and {summary['peak']['descriptors']} descriptors" if options.soak else ""))
     if options.json:
         print(json.dumps(summary))
         return 0
     print(f"{summary['kills']:,} kills in {summary['seconds']:.0f} s; {summary['records']:,} records of {summary['producers']:,} producers, each by "
           f"{len(GROUPS)} groups: 0 lost, 0 stuck, 0 leaked")
+    if options.soak:
+        print(f"the broker: at most {summary['peak']['memory'] / (1 << 20):.1f} MiB, {summary['peak']['descriptors']} descriptors, "
+              f"{summary['peak']['files']} files; growth in one life {summary['growth']}")
     for what, n in summary["by"].items():
         print(f"  {what:24} {n:7,}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import random_kills  # the module that soak.py knows
+
+    sys.exit(random_kills.main())

@@ -13,6 +13,7 @@ import tempfile
 
 import pytest
 from scenes import nobody_and_nothing_is_left, scene, until_dealt_with
+from support.figures import figure
 from support.kill_points import points_of
 from support.victims import Died, Victim, passed
 from works import works
@@ -80,3 +81,6 @@ def test_every_point_of_the_client_is_passed_in_one_of_the_works():
 
 def test_there_are_as_many_points_as_the_guarantees_say():
     assert len(POINTS) >= 80
+    for language in LANGUAGES:
+        kills = [kill for kill in KILLS if kill[1] == language]
+        figure("kills", f"{language} clients at {len({kill[2] for kill in kills})} of {len(POINTS)} points, {len(kills)} kills in {len({kill[0] for kill in kills})} works")

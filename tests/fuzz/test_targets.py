@@ -9,6 +9,7 @@ import pathlib
 
 import fuzz
 import pytest
+from support.figures import figure
 
 SECONDS = float(os.environ.get("ATOLL_FUZZ_SECONDS", "20"))
 
@@ -26,6 +27,12 @@ def test_random_input_finds_nothing_in(target, outcomes, capsys):
         print(f"\n  {fuzz.line(outcome)}  -seed={outcome.seed}")
     assert outcome.crash is None, f"script/fuzz {target} {outcome.crash}\n{outcome.output[-6000:]}"
     assert outcome.executions > 100, outcome.output[-6000:]
+
+
+def test_so_much_was_tried(outcomes):
+    done = [outcome.result() for outcome in outcomes.values()]
+    assert len(done) >= 7
+    figure("fuzzing", f"{len(done)} targets, {sum(outcome.executions for outcome in done):,} executions, {sum(outcome.crash is not None for outcome in done)} crashes")
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)

@@ -5,6 +5,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from support import figures  # noqa: E402
 from support.fixtures import agents, runtime  # noqa: E402, F401
 
 import neighbours  # noqa: E402
@@ -22,5 +23,5 @@ def neighbourhood(runtime, agents):  # noqa: F811
 
 
 def pytest_terminal_summary(terminalreporter):
-    """One line for those who collect what the tests did."""
-    terminalreporter.write_line(f"attacks: {len(neighbours.carried_out)} kinds, {sum(neighbours.carried_out.values())} carried out")
+    figures.figure("attacks", f"{len(neighbours.carried_out)} kinds, {sum(neighbours.carried_out.values())} carried out")
+    figures.pytest_terminal_summary(terminalreporter)

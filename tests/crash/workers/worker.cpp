@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <map>
 #include <optional>
 #include <string>
 #include <thread>
@@ -180,18 +181,98 @@ void consume(Client& client, const std::string& stream, const std::string& group
   }
 }
 
+// What is counted in a report: two numbers, the same, that grow while this worker works.
+class Report {
+ public:
+  explicit Report(const char* path) : file_(::open(path, O_RDWR | O_CLOEXEC)) {
+    if (file_ < 0) give_up("no report");
+  }
+  void one_more() {
+    ++count_;
+    const std::uint64_t numbers[2] = {count_, count_};
+    if (::pwrite(file_, numbers, sizeof numbers, 0) != sizeof numbers) give_up("cannot report");
+  }
+
+ private:
+  int file_;
+  std::uint64_t count_ = 0;
+};
+
+// Of a producer that died among its loans the last may be committed and those before it aborted: not lost, never sent.
+bool may_be_aborted_before(std::uint64_t sequence, std::uint64_t last) {
+  const std::uint64_t phase = sequence % 16;
+  return (phase == 11 || phase == 12) && last + 3 >= sequence;
+}
+
+// Of each producer in order, whole, and what is missing is told of.
+void observe(Client& client, const std::string& stream, const char* path) {
+  Report report(path);
+  ObserverOptions options;
+  options.wait = Deadline::in(20s);
+  Observer observer = taken(client.open_observer(stream, options), "open_observer");
+  std::map<std::uint32_t, std::uint64_t> last;
+  while (!stop) {
+    auto received = observer.receive(kLong);
+    if (!received && (received.error().code() == Errc::timed_out || received.error().code() == Errc::interrupted)) continue;
+    View view = taken(std::move(received), "receive");
+    const Head head = checked(view.data());
+    const auto [at, first] = last.try_emplace(head.id, head.sequence);
+    if (!first) {
+      const std::string what = "record " + std::to_string(head.sequence) + " of producer " + std::to_string(head.id) + " came after " + std::to_string(at->second);
+      if (head.sequence <= at->second) give_up(what);
+      if (head.sequence != at->second + 1 && view.lost() == 0 && !may_be_aborted_before(head.sequence, at->second)) give_up(what + ", and nothing was said of those between");
+      at->second = head.sequence;
+    }
+    report.one_more();
+  }
+}
+
+void put(Client& client, const std::string& segment, std::uint32_t id, const char* path) {
+  Report report(path);
+  Bytes bytes = taken(client.open_bytes(segment, MapMode::write, Deadline::in(20s)), "open_bytes");
+  std::vector<std::byte> content(716);
+  for (std::uint64_t sequence = 0; !stop; ++sequence) {
+    fill(content.data(), id, sequence);
+    if (!insist([&] { return bytes.put(std::span(content).first(length_of(id, sequence)), kLong); }, "put")) return;
+    report.one_more();
+    if (sequence % 64 == 0) std::this_thread::sleep_for(2ms);
+  }
+}
+
+// Every content is whole, and of each putter they come in order.
+void get(Client& client, const std::string& segment, const char* path) {
+  Report report(path);
+  Bytes bytes = taken(client.open_bytes(segment, MapMode::read, Deadline::in(20s)), "open_bytes");
+  std::map<std::uint32_t, std::uint64_t> last;
+  for (std::uint64_t version = 0; !stop;) {
+    auto got = bytes.get(version, kLong);
+    if (!got && (got.error().code() == Errc::timed_out || got.error().code() == Errc::interrupted)) continue;
+    const Contents contents = taken(std::move(got), "get");
+    if (contents.version <= version) give_up("version " + std::to_string(contents.version) + " came after " + std::to_string(version));
+    version = contents.version;
+    const Head head = checked(contents.data);
+    const auto [at, first] = last.try_emplace(head.id, head.sequence);
+    if (!first && head.sequence <= at->second) give_up("content " + std::to_string(head.sequence) + " of putter " + std::to_string(head.id) + " came after " + std::to_string(at->second));
+    at->second = head.sequence;
+    report.one_more();
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   struct sigaction action {};
   action.sa_handler = [](int) { stop = true; };  // without SA_RESTART: waits end with `interrupted`
   ::sigaction(SIGTERM, &action, nullptr);
-  if (argc != 5 && argc != 6) give_up("usage: see README.md");
+  if (argc < 4 || argc > 6) give_up("usage: see README.md");
   const std::string role = argv[1];
   ConnectOptions options;
   options.interruptible = true;
   Client client = taken(Client::connect(options), "connect");
   if (role == "produce") produce(client, argv[2], static_cast<std::uint32_t>(std::stoul(argv[3])), argv[4]);
+  else if (role == "observe") observe(client, argv[2], argv[3]);
+  else if (role == "put") put(client, argv[2], static_cast<std::uint32_t>(std::stoul(argv[3])), argv[4]);
+  else if (role == "get") get(client, argv[2], argv[3]);
   else consume(client, argv[2], argv[3], argv[4], argv[5]);
   return 0;
 }
