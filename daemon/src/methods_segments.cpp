@@ -234,6 +234,12 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
   }
   Reply reply;
   SegmentPtr segment = broker_.store->find(name);
+  // Nothing is left of it, and those who may have held it had their time to come back.
+  if (segment && segment->broken && segment->broken->code == Errc::segment_lost && !segment->awaiting_memory &&
+      has_right(segment->manifest, connection.peer.uid, Right::admin)) {
+    broker_.store->remove(segment);
+    segment.reset();
+  }
   if (segment) {
     if (segment->broken) return fail(*segment->broken);
     if (!has_any_right(segment->manifest, connection.peer.uid)) return fail(check_right(segment->manifest, connection.peer.uid, Right::admin).error());

@@ -278,6 +278,9 @@ def test_memfd_segments_come_back_from_their_clients_and_else_are_lost(broker):
         connection.attach("lost", "map")
     assert error.value.name == "SegmentLost"
     assert {s["name"]: s["state"] for s in connection.call("List")[0]["segments"]} == {"kept": "live", "lost": "segment_lost"}
+    again, _ = connection.call("Create", name="lost", options={"kind": "bytes", "size": 100, "backing": "memfd"})
+    assert again["created"] and again["segment"]["state"] == "live", "the way to mend it is to create it again"
+    connection.attach("lost", "map")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to put the broker into a pid namespace of its own")
