@@ -55,7 +55,7 @@ SECTIONS: dict[str, list[Promise]] = {
         Promise("A living process loses nothing when its connection is cut; a forked child does not keep what its dead parent held.",
                 by("other deaths", "crash/test_other_deaths.py::test_a_living_client_whose_socket_is_closed_keeps_all_that_it_holds",
                    "crash/test_other_deaths.py::test_a_forked_child_that_lives_on_does_not_keep_what_its_dead_parent_held")),
-        Promise("Deaths of every sort, for hours: nothing is lost, nobody is stuck, and the broker's memory, descriptors and files do not grow.",
+        Promise("Deaths of every sort, one after the other: nothing is lost, nobody is stuck, and the broker's memory, descriptors and files do not grow.",
                 by("random kills", "crash/test_random_kills.py") + by("soak", "crash/test_soak.py"), ("random kills", "soak")),
     ],
     "Neighbours": [
@@ -106,7 +106,7 @@ def document() -> str:
     for row in load("tests/crash/record.json").get("runs", []):
         out.append(f"| {row['what']} | `{row['command']}` | {row['figures']} |")
     for target, row in sorted(load("tests/fuzz/record.json").items()):
-        out.append(f"| fuzzing {target} | `script/fuzz --record` | {row['executions']:,} executions in {row['cpu_seconds'] / 60:,.0f} CPU minutes, {row['crashes']} open crashes |")
+        out.append(f"| fuzzing {target} | `script/fuzz --record` | {row['executions']:,} executions in {row['cpu_seconds'] / 60:,.1f} CPU minutes, {row['crashes']} open crashes |")
     return "\n".join(out) + "\n"
 
 
