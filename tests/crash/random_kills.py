@@ -56,6 +56,7 @@ OTHERS = ("observer", "putter", "getter")  # C++; each checks for itself what it
 # In a build with kill points (script/build kill) every second worker, and every second broker, has one of them chosen
 # for it, and how often it passes there before it dies: who is killed from outside is seldom in the middle of anything.
 MOST_PASSAGES = 500
+DELICATE = ("redo.", "lock.")  # in the middle of what must change together: for every third one
 RECORD = HERE / "record.json"
 STUCK_SECONDS = 20.0
 CALM_SECONDS = 10.0  # the broker's own ring comes once a minute
@@ -204,7 +205,10 @@ class Room:
             self._start(role)
 
     def _doom(self, points: list[str]) -> str:
-        return f"{self.random.choice(points)}:{int(MOST_PASSAGES ** self.random.random())}" if points and self.random.random() < 0.5 else ""
+        if not points or self.random.random() < 0.5:
+            return ""
+        delicate = [point for point in points if point.startswith(DELICATE)] if self.random.random() < 1 / 3 else []
+        return f"{self.random.choice(delicate or points)}:{int(MOST_PASSAGES ** self.random.random())}"
 
     def _words(self, role: str, group: str, record: pathlib.Path) -> list[str]:
         number = str(self.started)
