@@ -58,6 +58,7 @@ SUITES = [
     Suite("errors generated", script("python", in_tree("protocol/generate_errors.py"), "--check"), "one", builds=()),
     Suite("tree", pytest("tests/tree"), "pytest", builds=()),
     Suite("models", script(in_tree("protocol/model/run")), "plain", needs=("protocol/model/run",), builds=(), limit=600),
+    Suite("weak memory", script(in_tree("protocol/loom/run")), "plain", needs=("protocol/loom/run",), builds=(), limit=600),
     Suite("units", programs("build"), "catch", needs=("tests/unit",)),
     Suite("install", pytest("tests/install"), "pytest", needs=("client/src/",), limit=600),
     Suite("conformance", pytest("tests/conformance"), "pytest", builds=("cpp", "python", "node"), needs=("tests/conformance/",)),

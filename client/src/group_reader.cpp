@@ -106,7 +106,8 @@ bool GroupReader::anything() {
     if (decided_at(*lane, next)) return true;
     // Overtaken; or, with values that no consumer writes, where nothing can ever come: claim() tells which.
     const std::uint64_t limit = lane->header->limit.load_acquire();
-    if (limit > next + geometry_.capacity || next > limit) return true;
+    const std::uint64_t above = copies_ ? limit : lane->header->tail.load_acquire();
+    if (above > next + geometry_.capacity || next > limit) return true;
   }
   return false;
 }
@@ -290,10 +291,12 @@ bool GroupReader::catch_up(Lane& lane, std::uint64_t& next, std::uint64_t& seque
   return true;
 }
 
-// Could a consumer have stored these? `next` lies in what the lane's limit keeps, the cursor at most a lap below.
+// Could a consumer have stored these? `next` lies at most a lap below the tail, the cursor at most a lap below that. (What
+// the limit keeps would be too strict: a producer that finds a new group lowers it again, and may die before it does.)
 bool GroupReader::possible(const Lane& lane, std::uint64_t cursor, std::uint64_t next) const noexcept {
   const std::uint64_t limit = lane.header->limit.load_acquire();
-  const std::uint64_t floor = limit > geometry_.capacity ? limit - geometry_.capacity : 0;
+  const std::uint64_t tail = lane.header->tail.load_acquire();
+  const std::uint64_t floor = tail > geometry_.capacity ? tail - geometry_.capacity : 0;
   return next % geometry_.alignment == 0 && next <= limit && (copies_ || (next >= floor && cursor <= next && next - cursor <= geometry_.capacity));
 }
 

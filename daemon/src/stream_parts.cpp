@@ -58,7 +58,8 @@ Boundary start_in_lane(const std::byte* file, const protocol::RingGeometry& geom
 }
 
 // A group that was made while the lane's producer did not know of it: where that has written over its start it begins
-// behind. A producer that knows of a group never does that, unless its stream overwrites.
+// behind. Only before the group is used: a limit may stand above what its producer may write (it had yet to look at the
+// groups again, or died before it could), and says nothing of a group that has consumers.
 void raise_start(protocol::LanePosition& positions, const std::byte* lane_file, const protocol::RingGeometry& geometry) noexcept {
   static_cast<void>(guarded([&] {
     const auto& lane = *reinterpret_cast<const protocol::LaneHeader*>(lane_file);
@@ -83,9 +84,12 @@ void SegmentStore::raise_starts(Segment& segment) {
   for (const auto& [id, group] : segment.groups) {
     auto group_mapping = map_segment_file(segment, *segment.file(Role::group, id));
     if (!group_mapping) continue;  // found when it is settled
+    auto& file = *(*group_mapping)->as<protocol::GroupFile>();
+    bool started = true;
+    if (!guarded([&] { started = file.started.load_acquire() != 0; }) || started) continue;
     for (const auto& [number, lane] : segment.lanes)
-      if (auto mapping = map_segment_file(segment, *segment.file(Role::lane, number)))
-        raise_start((*group_mapping)->as<protocol::GroupFile>()->lanes[number], (*mapping)->data(), segment.geometry());
+      if (auto mapping = map_segment_file(segment, *segment.file(Role::lane, number))) raise_start(file.lanes[number], (*mapping)->data(), segment.geometry());
+    static_cast<void>(guarded([&] { file.started.store_release(1); }));
   }
 }
 
@@ -227,6 +231,8 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   static_cast<void>(process_wide_fence());
   ATOLL_KILL_POINT("broker.group.raise");
   for (const auto& [number, mapping] : lanes) raise_start(group_mapping->as<protocol::GroupFile>()->lanes[number], mapping->data(), geometry);
+  ATOLL_KILL_POINT("broker.group.raised");
+  static_cast<void>(guarded([&] { group_mapping->as<protocol::GroupFile>()->started.store_release(1); }));
   changed(segment);
   Group group;
   group.id = id;

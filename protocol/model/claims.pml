@@ -2,7 +2,8 @@
  * the broker's take-over. SPEC.md, "Groups", "Lock word and redo", "Recovery".
  *
  * One lane of R committed records, a table of C claims of up to two records, two consumers. A consumer claims, deals with
- * its records in any order, acknowledges each, gives finished claims up, and may leave at any time. One of them may die
+ * its records in any order, acknowledges each, gives finished claims up, and may leave at any time; with REJECTS it may give one
+ * record back by itself (a claim of its own, in one redo with the bit in the old claim). One of them may die
  * between any two stores. The broker then takes the lock (from the dead holder, or when it is free), applies the redo,
  * returns the dead one's claims, and may itself die once between any two stores and be started again.
  * Everything that changes together is in one redo; its stores are separate steps here.
@@ -21,6 +22,12 @@
  * FAIL  acknowledged_before_done -DR=2 -DC=2 -DACK_EARLY
  * FAIL  deliveries_not_counted -DR=2 -DC=2 -DNOT_COUNTED
  * FAIL  claims_not_returned -DR=2 -DC=2 -DNOT_RETURNED
+ * RUN   one_record_back    -DR=2 -DC=2 -DREJECTS
+ * LONG  one_record_back    -DR=3 -DC=2 -DREJECTS
+ * FAIL  one_back_without_its_bit -DR=2 -DC=2 -DREJECTS -DNO_BIT
+ * FAIL  one_back_bit_before_redo -DR=2 -DC=2 -DREJECTS -DBIT_EARLY
+ * FAIL  one_back_not_counted -DR=2 -DC=2 -DREJECTS -DNOT_ADDED
+ * FAIL  one_back_without_redo -DR=2 -DC=2 -DREJECTS -DPLAIN_REJECT
  */
 #ifndef R
 #define R 2
@@ -49,8 +56,9 @@ byte file[WORDS];
 
 byte lock_word = 0;          /* 0 free, 1 and 2 consumers, 3 the broker */
 byte redo_count = 0;
-byte redo_at[6];
-byte redo_value[6];
+#define ENTRIES 8
+byte redo_at[ENTRIES];
+byte redo_value[ENTRIES];
 
 /* What really happened. */
 bool done[R];
@@ -60,6 +68,9 @@ bool left[2];
 bool disturbed = false;      /* a death or a leave: from then on records may come again */
 bool ended[2];
 bool broker_died = false;    /* at most once */
+#ifdef REJECTS
+bool rejected = false;       /* at most once */
+#endif
 
 inline check_cursor() {
   r = 0;
@@ -203,11 +214,61 @@ inline deal_with(b) {
 #endif
 }
 
+/* return_one(): record b of claim mine gets claim c for itself, to be given again; for the old claim it is done. */
+inline return_one(c, b) {
+#ifdef BIT_EARLY
+  file[CLAIM(mine, ACKED)] = file[CLAIM(mine, ACKED)] | (1 << b);
+#endif
+  atomic {
+    entry(CLAIM(c, DELIVERIES), file[CLAIM(mine, DELIVERIES)]);
+    entry(CLAIM(c, BEGIN), file[CLAIM(mine, BEGIN)] + b);
+    entry(CLAIM(c, END), file[CLAIM(mine, BEGIN)] + b + 1);
+    entry(CLAIM(c, ACKED), 0);
+    entry(CLAIM(c, HOLDER), RETURNED);
+#if !defined(NO_BIT) && !defined(BIT_EARLY)
+    entry(CLAIM(mine, ACKED), file[CLAIM(mine, ACKED)] | (1 << b));
+#endif
+#ifndef NOT_ADDED
+    entry(GIVEN_BACK, file[GIVEN_BACK] + 1);
+#endif
+  }
+#ifdef PLAIN_REJECT
+  i = 0;
+  do
+  :: i < n -> d_step { file[redo_at[i]] = redo_value[i]; check_cursor(); i++; }
+  :: else -> break
+  od;
+  atomic { i = 0; n = 0; }
+#else
+  STORE_ALL;
+#endif
+}
+
 #define UNACKED(b) (mine < C && file[CLAIM(mine, BEGIN)] + (b) < file[CLAIM(mine, END)] && !(file[CLAIM(mine, ACKED)] & (1 << (b))))
 #define SOMETHING (file[GIVEN_BACK] > 0 || file[NEXT] < R)
 
 inline consume() {
   do
+#ifdef REJECTS
+  :: atomic { !rejected && UNACKED(0) -> rejected = true; disturbed = true; }
+     take_lock();
+     atomic {
+       pick = C; k = 0;
+       do
+       :: k < C && file[CLAIM(k, HOLDER)] == FREE -> pick = k; break
+       :: k < C && file[CLAIM(k, HOLDER)] != FREE -> k++;
+       :: k == C -> break
+       od;
+       k = 0;
+     }
+     /* Without a free claim it waits until the others are decided; here it is then dealt with after all. */
+     if
+     :: pick < C -> return_one(pick, 0);
+     :: else -> skip;
+     fi;
+     pick = 0;
+     free_lock();
+#endif
   :: UNACKED(0) -> deal_with(0)
   :: UNACKED(1) -> deal_with(1)
   :: atomic { mine < C && !UNACKED(0) && !UNACKED(1) -> skip; }
@@ -247,7 +308,7 @@ inline consume() {
      fi;
      pick = 0;
      free_lock();
-  :: atomic { !disturbed && !left[1 - me] && mine < C && (UNACKED(0) || UNACKED(1)) -> disturbed = true; left[me] = true; }
+  :: atomic { !dead[0] && !dead[1] && !left[1 - me] && mine < C && (UNACKED(0) || UNACKED(1)) -> disturbed = true; left[me] = true; }
      /* Leaves: what it has goes back. */
      take_lock();
      hand_back(mine);
@@ -283,7 +344,7 @@ active proctype broker() {
   :: d = 1
   fi;
   if
-  :: atomic { !ended[d] && !disturbed -> dead[d] = true; disturbed = true; }
+  :: atomic { !ended[d] && !left[0] && !left[1] -> dead[d] = true; disturbed = true; }
   :: goto over
   fi;
 again: skip;

@@ -17,13 +17,14 @@
  * its event; all records are written and read (an invalid end state otherwise). There are no time-outs but the one
  * said: the ceiling of 60 s would only hide a lost wake.
  *
- * RUN   membarrier        -DN=4
+ * RUN   membarrier        -DN=3
  * RUN   readers_fence     -DN=3 -DFENCING=3
  * RUN   one_fences        -DN=3 -DFENCING=1
  * RUN   wanted_before_summary -DN=3 -DWANTED_FIRST
  * RUN   neighbour         -DN=3 -DREADERS=1 -DNEIGHBOUR
- * RUN   neighbour_shares_bell -DN=3 -DREADERS=1 -DNEIGHBOUR -DBELLS=1
+ * LONG  neighbour_shares_bell -DN=3 -DREADERS=1 -DNEIGHBOUR -DBELLS=1
  * RUN   death             -DN=3 -DDEATH
+ * LONG  membarrier        -DN=4
  * LONG  readers_fence     -DN=4 -DFENCING=3
  * LONG  one_fences        -DN=4 -DFENCING=1
  * LONG  bigger_ring       -DN=5 -DCAP=3

@@ -94,7 +94,7 @@ class Lane:
         for i in range(max(0, count - table["count"]), count):
             entry = Struct(self.memory, table["fields"], self.order, table["offset"] + i % table["count"] * table["stride"])
             here = entry.position, entry.sequence
-            if self.header.checkpoint_count - i <= table["count"] and floor <= here[0] <= best[0]:
+            if self.header.checkpoint_count - i < table["count"] and floor <= here[0] <= best[0]:
                 best = min(best, here)
         return best
 

@@ -176,7 +176,16 @@ TEST_CASE("without a checkpoint high enough the earliest boundary is the tail") 
   CHECK(lane.earliest().sequence == 70);
 }
 
-TEST_CASE("of more checkpoints than the table holds only the last 32 count") {
+TEST_CASE("the checkpoint that is written over next is not used") {
+  Lane lane;
+  for (std::uint64_t i = 1; i <= 100; ++i) lane.checkpoint(i * 128, i);
+  lane.header->tail.store_release(100 * 128);
+  lane.header->limit.store_release(100 * 128);
+  CHECK(lane.earliest().position == 70 * 128);  // 68 and 69 are not below what may be overwritten either
+  CHECK(lane.earliest().sequence == 70);
+}
+
+TEST_CASE("of more checkpoints than the table holds only the last ones count") {
   Lane lane;
   for (std::uint64_t i = 1; i <= 100; ++i) lane.checkpoint(i * 256, i);
   lane.header->tail.store_release(101 * 256);

@@ -81,7 +81,9 @@ struct GroupFile {
   alignas(128) std::uint32_t id;
   std::uint32_t flags;  // kGroupExclusive | kGroupEphemeral
   Word32 members;       // consumers attached; the broker writes
-  std::uint32_t reserved_members;
+  // 1: the cursors were raised and the group may be used; from then on they are its consumers' alone. The broker
+  // writes. Broker dies before this store: its successor raises them. After: it leaves them.
+  Word32 started;
   Word64 returned;      // claims in state returned; under the lock
   Word64 claims_used;   // claims at this index and above were never used; under the lock
   alignas(128) Word64 reserved_counters[16];
@@ -96,6 +98,7 @@ struct GroupFile {
 static_assert(offsetof(GroupFile, id) == 128);
 static_assert(offsetof(GroupFile, flags) == 132);
 static_assert(offsetof(GroupFile, members) == 136);
+static_assert(offsetof(GroupFile, started) == 140);
 static_assert(offsetof(GroupFile, returned) == 144);
 static_assert(offsetof(GroupFile, claims_used) == 152);
 static_assert(offsetof(GroupFile, lock) == 512);

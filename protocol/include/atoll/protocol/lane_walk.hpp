@@ -97,12 +97,13 @@ struct Boundary {
   const std::uint64_t tail = lane.tail.load_acquire();
   Boundary best{tail, lane.sequence.load_relaxed()};
   const std::uint64_t count = lane.checkpoint_count.load_acquire();
-  const std::uint64_t oldest = count > kCheckpoints ? count - kCheckpoints : 0;
+  // The entry that comes next is not read: the producer may be writing over it, before it counts.
+  const std::uint64_t oldest = count >= kCheckpoints ? count - kCheckpoints + 1 : 0;
   for (std::uint64_t i = count; i-- > oldest;) {
     const Checkpoint& checkpoint = lane.checkpoints[i % kCheckpoints];
     const Boundary here{checkpoint.position.load_relaxed(), checkpoint.sequence.load_relaxed()};
     acquire_fence();
-    if (lane.checkpoint_count.load_relaxed() - i > kCheckpoints) break;  // overwritten under us
+    if (lane.checkpoint_count.load_relaxed() - i >= kCheckpoints) break;  // overwritten under us
     if (here.position < floor || here.position > best.position) break;
     best = here;
   }

@@ -89,7 +89,7 @@ namespace atoll_ipc::protocol {
         {"stride", sizeof(Checkpoint)},
         {"count", kCheckpoints},
         {"fields", {ATOLL_FIELD(Checkpoint, position), ATOLL_FIELD(Checkpoint, sequence)}},
-        {"rule", "entry i of checkpoint_count is at i mod count; it is valid if checkpoint_count - i <= count before and after reading it"}}},
+        {"rule", "entry i of checkpoint_count is at i mod count; it is valid if checkpoint_count - i < count before and after reading it"}}},
       {"ring",
        {{"offset", sizeof(LaneHeader)},
         {"index", "position mod capacity"},
