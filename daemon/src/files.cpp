@@ -35,7 +35,9 @@ int open_beneath(int directory, const char* name, int flags, unsigned mode) {
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-  const long fd = ::syscall(SYS_openat2, directory, name, &how, sizeof how);
+  long fd;
+  do fd = ::syscall(SYS_openat2, directory, name, &how, sizeof how);
+  while (fd < 0 && errno == EINTR);
   if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(fd);
   return ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
 }
@@ -164,7 +166,10 @@ Result<UniqueFd> create_memfd(const std::string& name, std::uint64_t size) {
 
 Result<UniqueFd> reopen(int fd, bool writable, const std::string& what) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  UniqueFd again(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+  int fd_again;
+  do fd_again = ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  while (fd_again < 0 && errno == EINTR);
+  UniqueFd again(fd_again);
   if (!again) return fail_errno(errno, "opening " + what + " again");
   return again;
 }

@@ -128,7 +128,9 @@ Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::Manif
     return fail(std::move(failure));
   }
   std::array<std::byte, sizeof(protocol::HeaderPage)> page{};
-  const ssize_t n = ::pread(fd->get(), page.data(), page.size(), 0);
+  ssize_t n;
+  do n = ::pread(fd->get(), page.data(), page.size(), 0);
+  while (n < 0 && errno == EINTR);
   if (n < 0) return fail_errno(errno, "reading " + what, segment.name());
   auto size = file_size(fd->get(), what);
   if (!size) return fail(size.error());

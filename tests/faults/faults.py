@@ -21,7 +21,7 @@ LIBRARY = BUILD / "lib/libatoll_failing.so"
 CALLS = ("open create socket accept memfd epoll_create epoll_control epoll_wait signalfd eventfd pipe pidfd peer_pidfd "
          "rights receive send connect bind reserve write write_at read read_at make_directory rename unlink truncate "
          "sync map control stat room sleep poll thread allocate random change_mode list fork").split()
-ANSWERING = ("accept", "receive", "send")
+ANSWERING = ("accept", "receive", "send", "read")
 FOR_GOOD = 1 << 40
 
 injected: collections.Counter[str] = collections.Counter()  # failed calls, by operation

@@ -97,6 +97,9 @@ def test_a_start_in_need(sleeping, shortage, way):
         finally:
             failed = sleeping.faults.disarm()
         injected["start", "broker"] += failed
+        if served and shortage == "no access":  # what it may not open is shown as not_permitted, until the next start
+            stop_broker(sleeping.broker)
+            served = False
         if not served:
             sleeping.broker = start_broker(sleeping.runtime.socket, *QUICK)
         sleeping.everything_is_there()
@@ -124,7 +127,8 @@ def test_a_stop_in_need(sleeping, shortage, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("shortage", KINDS)
+# Without "no access": a file of its own that a broker may not open counts as damaged.
+@pytest.mark.parametrize("shortage", [shortage for shortage in KINDS if shortage != "no access"])
 def test_a_death_in_need(world, shortage, way):
     numbers_to_try = range(1, 60, 3) if shortage == "no memory" else range(1, MOST)
     for at in numbers_to_try:

@@ -52,3 +52,21 @@ def with_failures(world: World, name: str, target: str, shortage: str, way: str)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_in_need(world, name, target, shortage, way):
     with_failures(world, name, target, shortage, way)
+
+
+@pytest.mark.parametrize("name,target,shortage,error", [
+    ("connect", "client", "no descriptors", "no_descriptors"), ("create a stream", "broker", "no space", "no_space"),
+    ("open a producer", "client", "no kernel memory", "no_space"), ("open a producer", "broker", "no descriptors", "no_descriptors")])
+def test_a_shortage_is_felt_and_named(world, name, target, shortage, error):
+    """What the tests above would not notice: that nothing fails at all, or that it is called something else."""
+    operation = OPERATIONS[name](world)
+    faults = world.of_broker if target == "broker" else world.of_client
+    outcomes = set()
+    for at in range(1, 8):
+        operation.prepare()
+        faults.arm(KINDS[shortage], at, True)
+        outcomes.add(world.outcome(operation.act))
+        faults.disarm()
+        operation.act()
+        operation.undo()
+    assert error in outcomes, outcomes
