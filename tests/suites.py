@@ -76,6 +76,7 @@ SUITES = [
     Suite("fuzzing", pytest("tests/fuzz/test_targets.py"), "pytest", builds=("fuzz",), build="build-fuzz", limit=600, quick=False,
           needs=("tests/fuzz/targets/", "tests/fuzz/regressions/")),
     Suite("hostile", pytest("tests/hostile"), "pytest", builds=("cpp", "python", "node"), needs=("tests/hostile/",)),
+    Suite("faults", pytest("tests/faults"), "pytest", needs=("tests/faults/",), limit=600),
     Suite("manifest reader", pytest("tests/manifest_reader"), "pytest", needs=("tests/manifest_reader/",)),
     Suite("python", pytest("bindings/python/tests"), "pytest", builds=("cpp", "python"), needs=("bindings/python/tests/",)),
     Suite("node", script("npm", "--prefix", in_tree("bindings/node"), "test"), "node", builds=("cpp", "node"), needs=("bindings/node/test/",)),

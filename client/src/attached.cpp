@@ -89,6 +89,15 @@ Result<std::vector<AttachedFile>> adopt_all(const protocol::Manifest& manifest, 
   return files;
 }
 
+// Given back unless it is let go of: also when memory runs out or the answer makes no sense.
+struct Pending {
+  Session& session;
+  std::shared_ptr<Attachment> attachment;
+  ~Pending() {
+    if (attachment) session.detach(attachment);
+  }
+};
+
 }  // namespace
 
 Result<Mapping> Attached::take(Role role) {
@@ -133,22 +142,20 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachReq
       if (in.contains("group_id") && in["group_id"].is_number()) attached.group_id = in["group_id"].get<unsigned>();
       ATOLL_KILL_POINT("attach.answered");
       session->remember(attached.attachment);
-      const auto give_back = [&](Error error) -> Result<Attached> {
-        session->detach(attached.attachment);
-        return tl::unexpected(std::move(error));
-      };
+      Pending pending{*session, attached.attachment};
       if (auto failure = protocol::read_manifest(in.at("manifest"), attached.manifest)) {
         if (failure->segment.empty()) failure->segment = request.name;
-        return give_back(failed(std::move(*failure)).value());
+        return failed(std::move(*failure));
       }
       attachment.generation = attached.manifest.generation;
       if (attached.manifest.kind != request.kind)
-        return give_back(Error(Errc::wrong_kind, "'" + request.name + "' is of kind " + protocol::kind_name(attached.manifest.kind) + ", not " + protocol::kind_name(request.kind), request.name));
+        return tl::unexpected(Error(Errc::wrong_kind, "'" + request.name + "' is of kind " + protocol::kind_name(attached.manifest.kind) + ", not " + protocol::kind_name(request.kind), request.name));
       auto files = adopt_all(attached.manifest, *reply, {request.lane_access, request.data_access});
-      if (!files) return give_back(files.error());
+      if (!files) return tl::unexpected(files.error());
       attached.files = std::move(*files);
       for (const AttachedFile& file : attached.files)
         if (attached.manifest.backing == protocol::Backing::memfd) attachment.memory.push_back(file.mapping.fd());
+      pending.attachment.reset();
       return attached;
     } catch (const json::exception& exception) {
       return fail(Errc::protocol_error, "the broker's Attach of '" + request.name + "': " + exception.what(), request.name);

@@ -44,7 +44,7 @@ Result<void> GroupReader::open(bool interruptible) {
 }
 
 GroupReader::~GroupReader() {
-  if (group_ != nullptr && !foreign()) leave();
+  if (group_ != nullptr && gate_ != nullptr && !foreign()) leave();  // without a gate it was never open
 }
 
 void GroupReader::lane_added(Lane& lane) {

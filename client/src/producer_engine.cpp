@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <chrono>
 #include <limits>
 #include <utility>
@@ -47,7 +48,7 @@ Result<void> ProducerEngine::take_over(bool interruptible) {
   process_ = &process_page();
   origin_ = {&process_->identity, session.identity()};
   gate_ = wiped_.get();
-  if (gate_ == nullptr) return fail(Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
+  if (gate_ == nullptr) return fail(errno == ENOMEM ? Errc::no_space : Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
   interruptible_ = interruptible;
   auto header = attached_.take(Role::header);
   auto bell = attached_.take(Role::bell);

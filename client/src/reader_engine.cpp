@@ -1,6 +1,7 @@
 #include "reader_engine.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "group_reader.hpp"
@@ -59,7 +60,7 @@ Result<void> ReaderEngine::adopt_files(bool interruptible) {
   process_ = &process_page();
   origin_ = {&process_->identity, attached_.session->identity()};
   gate_ = wiped_.get();
-  if (gate_ == nullptr) return fail(Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
+  if (gate_ == nullptr) return fail(errno == ENOMEM ? Errc::no_space : Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
   geometry_ = attached_.geometry();
   mask_ = geometry_.capacity - 1;
   capacity_log2_ = geometry_.capacity_log2;

@@ -116,7 +116,13 @@ Result<void> Session::connect_locked(std::int64_t timeout_ns) {
     if (!socket) return tl::unexpected(socket.error());
     socket_ = std::move(*socket);
     ATOLL_KILL_POINT("hello.connected");
-    auto hello = hello_locked();
+    Result<void> hello;
+    try {
+      hello = hello_locked();
+    } catch (...) {
+      socket_.reset();  // a connection without its Hello is of no use to the next call
+      throw;
+    }
     if (hello) return hello;
     socket_.reset();
     // A broker that is just ending: the next one answers.
@@ -199,7 +205,7 @@ Result<void> Session::hello_locked() {
 }
 
 Result<Reply> Session::exchange_locked(int socket, std::string_view method, const json& parameters, std::span<const int> fds,
-                                       std::int64_t timeout_ns, bool interruptible, bool for_text) {
+                                       std::int64_t timeout_ns, bool interruptible, bool for_text, bool* answered) {
   std::string text = json{{"method", std::string(kErrorPrefix) + std::string(method)}, {"parameters", parameters}}.dump(-1, ' ', false, json::error_handler_t::replace);
   text.push_back('\0');
   const std::int64_t end = timeout_ns < 0 ? -1 : monotonic_ns() + timeout_ns;
@@ -249,6 +255,7 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
     if (received.size() > protocol::kMaxReply) return fail(Errc::protocol_error, "the broker's reply is too long");
   }
   ATOLL_KILL_POINT("call.answered");
+  if (answered != nullptr) *answered = true;
   received.pop_back();
   constexpr std::string_view result = "{\"parameters\":";
   if (for_text && received.starts_with(result) && received.back() == '}') {
@@ -261,6 +268,19 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
   reply.parameters = message.contains("parameters") ? std::move(message["parameters"]) : json::object();
   if (for_text) reply.text = reply.parameters.dump(-1, ' ', false, json::error_handler_t::replace);
   return reply;
+}
+
+// On the session's connection. One on which a call ended before its answer was read is given up: the answer to it would be
+// taken for the next one's. What the broker gave us in it, it takes back when the next Hello does not name it.
+Result<Reply> Session::exchange_in_step(std::string_view method, const json& parameters, std::int64_t timeout_ns, bool for_text) {
+  struct Exchange {
+    UniqueFd& socket;
+    bool answered = false;
+    ~Exchange() {
+      if (!answered) socket.reset();
+    }
+  } exchange{socket_};
+  return exchange_locked(socket_.get(), method, parameters, {}, timeout_ns, false, for_text, &exchange.answered);
 }
 
 Result<std::string> Session::call_for_text(std::string_view method, json parameters) {
@@ -277,10 +297,10 @@ Result<Reply> Session::call(std::string_view method, json parameters, bool for_t
   for (int attempt = 0;; ++attempt) {
     if (!socket_)
       if (auto connected = connect_locked(timeout); !connected) return tl::unexpected(connected.error());
-    auto reply = exchange_locked(socket_.get(), method, parameters, {}, timeout, false, for_text);
+    auto reply = exchange_in_step(method, parameters, timeout, for_text);
     if (reply) return reply;
     const Errc code = reply.error().code();
-    if (code == Errc::timed_out || code == Errc::no_descriptors || code == Errc::protocol_error) socket_.reset();
+    if (code == Errc::protocol_error) socket_.reset();
     // The broker that was asked first died after doing it.
     if (attempt > 0 && method == "Remove" && (code == Errc::unknown_segment || code == Errc::unknown_group)) return Reply{json::object(), "{}", {}};
     const bool again = connection_lost(reply.error()) || code == Errc::shutting_down;
@@ -323,10 +343,8 @@ void Session::detach(const std::shared_ptr<Attachment>& attachment) noexcept {
     if (!socket_ || attachment->lost.load()) return;
     ATOLL_KILL_POINT("detach.asking");
     // If the broker is gone, its successor hears of it by the attachment's absence from the next Hello.
-    if (!exchange_locked(socket_.get(), "Detach", json{{"attachment", attachment->id}}, {}, nanoseconds(options_.timeout), false)) {
-      char byte;
-      if (::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) socket_.reset();
-    }
+    // The same if it could not do it: without this connection the next call says Hello, and does not name it.
+    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, nanoseconds(options_.timeout), false)) socket_.reset();
     ATOLL_KILL_POINT("detach.answered");
   } catch (...) {
     // Out of memory: the broker finds out when this process ends.

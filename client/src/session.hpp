@@ -88,7 +88,8 @@ class Session : public std::enable_shared_from_this<Session> {
   Result<void> connect_locked(std::int64_t timeout_ns);
   Result<void> hello_locked();
   Result<Reply> exchange_locked(int socket, std::string_view method, const nlohmann::json& parameters, std::span<const int> fds,
-                                std::int64_t timeout_ns, bool interruptible, bool for_text = false);
+                                std::int64_t timeout_ns, bool interruptible, bool for_text = false, bool* answered = nullptr);
+  Result<Reply> exchange_in_step(std::string_view method, const nlohmann::json& parameters, std::int64_t timeout_ns, bool for_text = false);
   Result<protocol::UniqueFd> reach_locked(std::int64_t timeout_ns);
 
   const ConnectOptions options_;

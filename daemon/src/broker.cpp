@@ -74,7 +74,7 @@ Result<void> Broker::start() {
   methods_ = std::make_unique<Methods>(*this);
   events_ = {[this](Connection& connection) { turns_.ask(connection.peer.uid, connection.id); },
              [this](Connection& connection, std::string_view frame) { methods_->handle(connection, frame); },
-             [this](Connection& connection, const std::string& why) { on_connection_end(connection, why); }};
+             [this](Connection& connection, std::string_view why) { on_connection_end(connection, why); }};
 
   // The journal's new epoch first: a broker that dies while adopting still used this one up.
   {
@@ -84,7 +84,7 @@ Result<void> Broker::start() {
     if (auto written = journal.rewrite(entries); !written) return written;
   }
   ATOLL_KILL_POINT("broker.start.journal");
-  store->adopt_all(replay, epoch);
+  if (auto adopted = store->adopt_all(replay, epoch); !adopted) return adopted;
   ATOLL_KILL_POINT("broker.start.adopted");
   slots->replay(replay, store->all());
   ATOLL_KILL_POINT("broker.start.slots");
@@ -92,10 +92,13 @@ Result<void> Broker::start() {
   ATOLL_KILL_POINT("broker.start.recovered");
   if (auto written = write_journal(); !written) return written;
   loop->between([this] {
-    return turns_.round([this](std::uint64_t id) {
+    ended_.clear();
+    const bool more = turns_.round([this](std::uint64_t id) {
       const auto at = connections.find(id);
       if (at != connections.end()) at->second->take_turn();
     });
+    ended_.clear();
+    return more;
   });
   return listen();
 }
@@ -171,9 +174,11 @@ Result<void> Broker::write_journal() {
   return journal.rewrite(entries);
 }
 
-void Broker::compact_journal_if_wanted() {
-  if (!journal.rewrite_wanted()) return;
-  if (auto written = write_journal(); !written) spdlog::error("{}", written.error().message);
+Result<void> Broker::compact_journal_if_wanted() {
+  if (!journal.rewrite_wanted()) return {};
+  auto written = write_journal();
+  if (!written) spdlog::error("{}", written.error().message);
+  return journal.incomplete() ? written : Result<void>{};
 }
 
 Result<void> Broker::listen() {
@@ -202,7 +207,7 @@ Result<void> Broker::listen() {
   const int bound = ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int error = errno;
   ::umask(before);
-  if (bound != 0) return fail(Errc::bad_runtime_directory, "the socket " + runtime.socket_path + " cannot be made: " + std::strerror(error));
+  if (bound != 0) return fail_directory(error, "the socket " + runtime.socket_path + " cannot be made");
   ATOLL_KILL_POINT("broker.listen");
   if (::listen(listener_.get(), 4096) != 0) return fail_errno(errno, "listen");
   return loop->watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_some(); });
@@ -246,7 +251,7 @@ void Broker::accept_some() {
   for (int i = 0; i < kAcceptedAtOnce && listener_; ++i) {
     UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
-      if (errno == EMFILE || errno == ENFILE) return refuse_newcomer();
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) return refuse_newcomer();
       return;
     }
     const auto user = peer_user(socket.get());
@@ -301,7 +306,23 @@ void Broker::accept_some() {
   }
 }
 
-void Broker::on_connection_end(Connection& connection, const std::string& why) {
+void Broker::on_connection_end(Connection& connection, std::string_view why) noexcept {
+  try {
+    give_up(connection, why);
+  } catch (const std::exception& exception) {
+    spdlog::error("the end of connection {}: {}", connection.id, exception.what());
+  }
+  // It may be on the stack above us: out of the map now, destroyed when the loop is back.
+  if (const auto at = connections.find(connection.id); at != connections.end()) ended_.insert(connections.extract(at));
+  try {
+    watch_idleness();
+  } catch (const std::exception& exception) {
+    spdlog::error("idleness is not watched: {}", exception.what());
+  }
+}
+
+// What is to be done for a connection that ends, as far as there is memory for it.
+void Broker::give_up(Connection& connection, std::string_view why) {
   spdlog::debug("connection {} of process {} ({}) ended: {}", connection.id, connection.peer.pid, connection.peer.command, why);
   if (connection.slot) {
     Slot* slot = slots->find(*connection.slot);
@@ -316,13 +337,6 @@ void Broker::on_connection_end(Connection& connection, const std::string& why) {
   }
   if (connection.unread_descriptors(true) != 0) linger(connection);
   ATOLL_KILL_POINT("broker.connection.ended");
-  // It may be on the stack above us: out of the map now, destroyed when the loop is back.
-  const auto at = connections.find(connection.id);
-  if (at == connections.end()) return;
-  ended_.push_back(std::move(at->second));
-  connections.erase(at);
-  if (ended_.size() == 1) loop->after(0, [this] { ended_.clear(); });
-  watch_idleness();
 }
 
 // Descriptors that lie in a closed connection's socket count against the broker in the kernel until the client takes
@@ -365,22 +379,31 @@ Result<void> Broker::check_descriptors(uid_t uid) {
 void Broker::watch_process(const Slot& slot) {
   if (!slot.pidfd) return;
   const SlotKey key = slot.key;
-  static_cast<void>(loop->watch(slot.pidfd.get(), EPOLLIN, [this, key](std::uint32_t) { process_ended(key); }));
+  if (loop->watch(slot.pidfd.get(), EPOLLIN, [this, key](std::uint32_t) { process_ended(key); })) return;
+  // The kernel watches no more descriptors for us: looked at now and then, until it does.
+  loop->after(kUnseenCheckNs, [this, key] {
+    const Slot* still = slots->find(key);
+    if (still == nullptr || !still->pidfd) return;
+    if (has_ended(still->pidfd.get())) return process_ended(key);
+    watch_process(*still);
+  });
 }
 
 void Broker::process_ended(SlotKey key) {
   Slot* slot = slots->find(key);
   if (slot == nullptr) return;
-  if (slot->pidfd) loop->forget(slot->pidfd.get());
+  const int pidfd = slot->pidfd.get();
   const std::uint64_t connection = slot->connection;
   recovery->process_ended(key);
+  // Only now: if there was no memory for it, the descriptor says again that the process has ended.
+  loop->forget(pidfd);
   // A forked child may keep the dead process's socket open; nothing more is owed to it.
   const auto at = connections.find(connection);
   if (at != connections.end()) {
     at->second->slot.reset();
     at->second->close_when_sent("its process has ended");
   }
-  compact_journal_if_wanted();
+  static_cast<void>(compact_journal_if_wanted());
 }
 
 void Broker::forget_slot(SlotKey key) {

@@ -61,7 +61,8 @@ class Broker {
   void segment_appeared(const std::string& name);
   [[nodiscard]] Tally waits_of(uid_t uid) const;
   [[nodiscard]] std::size_t waits() const;
-  void compact_journal_if_wanted();
+  // Also when a line could not be added. Fails if one is missing still: a restart would not know what was just done.
+  Result<void> compact_journal_if_wanted();
   // Before descriptors are sent to a client of this user.
   Result<void> check_descriptors(uid_t uid);
 
@@ -74,7 +75,8 @@ class Broker {
   void check_unseen(SlotKey key);
   void accept_some();
   void refuse_newcomer();
-  void on_connection_end(Connection& connection, const std::string& why);
+  void on_connection_end(Connection& connection, std::string_view why) noexcept;
+  void give_up(Connection& connection, std::string_view why);
   void process_ended(SlotKey key);
   void on_signal();
   void watch_idleness();
@@ -94,7 +96,7 @@ class Broker {
   std::vector<Lingering> lingering_;
   EventLoop::TimerId linger_timer_ = 0;
   Turns turns_;
-  std::vector<std::unique_ptr<Connection>> ended_;  // destroyed when the loop is back
+  std::map<std::uint64_t, std::unique_ptr<Connection>> ended_;  // destroyed when the loop is back
   UniqueFd listener_;
   UniqueFd signals_;
   UniqueFd spare_;

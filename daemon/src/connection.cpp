@@ -36,19 +36,30 @@ Result<void> Connection::start() {
 
 void Connection::time_limit(std::int64_t delay_ns, const char* why) {
   loop_.cancel(in_timer_);
-  in_timer_ = loop_.after(delay_ns, [this, why] {
-    in_timer_ = 0;
-    end(why);
-  });
+  in_timer_ = 0;
+  in_timer_ = loop_.after(delay_ns, [this, why] { end(why); });
 }
 
-void Connection::end(const std::string& why) {
+void Connection::end(std::string_view why) noexcept {
   if (ended_) return;
   ended_ = true;
   events_.on_end(*this, why);
 }
 
+template <class Work>
+void Connection::or_end(const Work& work) noexcept {
+  try {
+    work();
+  } catch (const std::exception& exception) {
+    end(exception.what());
+  }
+}
+
 void Connection::on_ready(std::uint32_t events) {
+  or_end([&] { look(events); });
+}
+
+void Connection::look(std::uint32_t events) {
   if (ended_) return;
   if ((events & EPOLLOUT) != 0) write();
   // While a call waits for its answer only the end of the connection is of interest.
@@ -110,6 +121,10 @@ void Connection::look_for_frame() {
 }
 
 void Connection::take_turn() {
+  or_end([&] { take_next(); });
+}
+
+void Connection::take_next() {
   if (!turn_wanted_) return;
   turn_wanted_ = false;
   if (held_ || closing_ || ended_) return;
@@ -192,10 +207,7 @@ void Connection::write() {
   }
   if (out_.empty() && closing_) return end(closing_why_);
   if (!out_.empty() && out_timer_ == 0)
-    out_timer_ = loop_.after(kUnreadNs, [this] {
-      out_timer_ = 0;
-      end("it did not read its replies for 5 s");
-    });
+    out_timer_ = loop_.after(kUnreadNs, [this] { end("it did not read its replies for 5 s"); });
   loop_.change(socket_.get(), EPOLLIN | EPOLLRDHUP | (out_.empty() ? 0u : EPOLLOUT));
 }
 
@@ -207,9 +219,9 @@ void Connection::close_when_sent(const std::string& why) {
 
 void Connection::drain() {
   while (turn_wanted_ && !ended_) take_turn();
-  if (!ended_) read();
+  if (!ended_) or_end([&] { read(); });
   while (turn_wanted_ && !ended_) take_turn();
-  if (!ended_) write();
+  if (!ended_) or_end([&] { write(); });
 }
 
 }  // namespace atoll_ipc::daemon

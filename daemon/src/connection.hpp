@@ -27,7 +27,7 @@ class Connection {
   struct Events {
     std::function<void(Connection&)> on_turn_wanted;  // a whole frame is there; once until take_turn()
     std::function<void(Connection&, std::string_view frame)> on_frame;
-    std::function<void(Connection&, const std::string& why)> on_end;  // destroys the connection, later
+    std::function<void(Connection&, std::string_view why)> on_end;  // destroys the connection, later
   };
 
   Connection(EventLoop& loop, std::uint64_t id, UniqueFd socket, Process peer, UniqueFd pidfd, const Events& events);
@@ -73,10 +73,15 @@ class Connection {
     std::vector<UniqueFd> fds;
   };
   void on_ready(std::uint32_t events);
+  // A connection for which there is no memory in the middle of something is ended: what follows would be out of step.
+  template <class Work>
+  void or_end(const Work& work) noexcept;
+  void look(std::uint32_t events);
+  void take_next();
   void read();
   void look_for_frame();
   void write();
-  void end(const std::string& why);
+  void end(std::string_view why) noexcept;
   void protocol_error(const std::string& what, const std::string& fix);
   void time_limit(std::int64_t delay_ns, const char* why);
 

@@ -1,5 +1,7 @@
 #include "event_loop.hpp"
 
+#include <poll.h>
+#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -9,6 +11,24 @@
 #include "clock.hpp"
 
 namespace atoll_ipc::daemon {
+namespace {
+
+constexpr std::int64_t kShortageNs = 100'000'000;
+
+// Only want of memory is thrown here (reserve.hpp). False if it was; then the others are given time to go.
+template <class Work>
+bool done(const Work& work) noexcept {
+  try {
+    work();
+    return true;
+  } catch (const std::exception& exception) {
+    spdlog::error("something was left undone: {}", exception.what());
+    ::poll(nullptr, 0, 10);
+    return false;
+  }
+}
+
+}  // namespace
 
 Result<std::unique_ptr<EventLoop>> EventLoop::make() {
   auto loop = std::make_unique<EventLoop>();
@@ -21,9 +41,11 @@ Result<void> EventLoop::watch(int fd, std::uint32_t events, Handler handler) {
   epoll_event event{};
   event.events = events;
   event.data.fd = fd;
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno(errno, "epoll_ctl");
   handlers_[fd] = std::make_shared<Handler>(std::move(handler));
-  return {};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
+  const int error = errno;
+  handlers_.erase(fd);
+  return fail_errno(error, "epoll_ctl");
 }
 
 void EventLoop::change(int fd, std::uint32_t events) noexcept {
@@ -41,8 +63,8 @@ void EventLoop::forget(int fd) noexcept {
 EventLoop::TimerId EventLoop::after(std::int64_t delay_ns, std::function<void()> action) {
   const TimerId id = next_timer_++;
   const std::int64_t at = monotonic_ns() + std::max<std::int64_t>(delay_ns, 0);
+  timer_times_.emplace(id, at);  // alone it does no harm
   timers_.emplace(std::pair{at, id}, std::move(action));
-  timer_times_.emplace(id, at);
   return id;
 }
 
@@ -58,8 +80,11 @@ void EventLoop::run_due_timers() {
   const std::int64_t now = monotonic_ns();
   while (!timers_.empty() && timers_.begin()->first.first <= now && !stopped_) {
     auto node = timers_.extract(timers_.begin());
-    timer_times_.erase(node.key().second);
-    node.mapped()();
+    auto time = timer_times_.extract(node.key().second);
+    if (done(node.mapped())) continue;
+    time.mapped() = node.key().first = now + kShortageNs;
+    timer_times_.insert(std::move(time));
+    timers_.insert(std::move(node));
   }
 }
 
@@ -84,10 +109,12 @@ Result<void> EventLoop::run() {
     for (int i = 0; i < n && !stopped_; ++i) {
       const auto index = static_cast<std::size_t>(i);
       const auto at = handlers_.find(events[index].data.fd);
-      if (called[index] && at != handlers_.end() && at->second == called[index]) (*called[index])(events[index].events);
+      if (called[index] && at != handlers_.end() && at->second == called[index])
+        static_cast<void>(done([&] { (*called[index])(events[index].events); }));
     }
     run_due_timers();
-    more = between_ && !stopped_ && between_();
+    more = false;
+    if (between_ && !stopped_ && !done([&] { more = between_(); })) more = true;  // what was left undone is looked for again
   }
   return {};
 }

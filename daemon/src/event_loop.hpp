@@ -1,7 +1,8 @@
 // The broker's only loop: descriptors that become ready, and times that come.
 //
 // One thread. A handler may remove itself or others; a removed handler is not called again, even if
-// its event was already fetched. Timers are called in order of their time.
+// its event was already fetched. Timers are called in order of their time. Whatever throws, for want of memory, is
+// logged: a handler is called again when its descriptor is ready again, a timer a little later.
 #pragma once
 
 #include <cstdint>

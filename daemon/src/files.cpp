@@ -35,13 +35,17 @@ int open_beneath(int directory, const char* name, int flags, unsigned mode) {
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-  const long fd = ::syscall(SYS_openat2, directory, name, &how, sizeof how);
+  long fd;
+  do fd = ::syscall(SYS_openat2, directory, name, &how, sizeof how);
+  while (fd < 0 && errno == EINTR);
   if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(fd);
   return ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
 }
 
 Result<void> reserve(int fd, std::uint64_t size, const std::string& what) {
-  int error = ::fallocate(fd, 0, 0, static_cast<off_t>(size)) == 0 ? 0 : errno;
+  int error = 0;
+  do error = ::fallocate(fd, 0, 0, static_cast<off_t>(size)) == 0 ? 0 : errno;
+  while (error == EINTR);
   if (error == EOPNOTSUPP) error = ::posix_fallocate(fd, 0, static_cast<off_t>(size));
   if (error == 0) return {};
   if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == ENOMEM) {
@@ -74,9 +78,10 @@ Result<void> check_directory(int fd, const std::string& path, bool shared) {
 }  // namespace
 
 Result<Mapping> Mapping::map(int fd, std::uint64_t size, bool writable, const std::string& what) {
-  if (file_size(fd) < size || size == 0)
-    return fail(Errc::truncated_file, what + " has " + std::to_string(file_size(fd)) + " bytes, " + std::to_string(size) + " are needed",
-                {}, size);
+  const auto is = file_size(fd, what);
+  if (!is) return fail(is.error());
+  if (*is < size || size == 0)
+    return fail(Errc::truncated_file, what + " has " + std::to_string(*is) + " bytes, " + std::to_string(size) + " are needed", {}, size);
   Mapping mapping;
   const bip::mode_t mode = writable ? bip::read_write : bip::read_only;
   try {
@@ -95,6 +100,7 @@ Result<UniqueFd> open_directory(const std::string& path, bool shared) {
     struct stat status {};
     // Closed to us: where anybody may make directories, somebody else was first.
     const bool others = error == EACCES && ::lstat(path.c_str(), &status) == 0 && status.st_uid != ::geteuid();
+    if (auto cause = fail_errno(error, "opening the directory " + path); wants(cause.value())) return cause;
     return fail(Errc::bad_runtime_directory,
                 "the directory " + path + " cannot be opened: " + std::strerror(error) + (others ? "; it belongs to user " + std::to_string(status.st_uid) : ""));
   }
@@ -104,7 +110,7 @@ Result<UniqueFd> open_directory(const std::string& path, bool shared) {
 
 Result<UniqueFd> make_directory(const std::string& path, bool shared) {
   if (::mkdir(path.c_str(), shared ? 0755 : 0700) != 0 && errno != EEXIST)
-    return fail(Errc::bad_runtime_directory, "the directory " + path + " cannot be made: " + std::strerror(errno));
+    return fail_directory(errno, "the directory " + path + " cannot be made");
   return open_directory(path, shared);
 }
 
@@ -160,7 +166,10 @@ Result<UniqueFd> create_memfd(const std::string& name, std::uint64_t size) {
 
 Result<UniqueFd> reopen(int fd, bool writable, const std::string& what) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  UniqueFd again(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+  int fd_again;
+  do fd_again = ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  while (fd_again < 0 && errno == EINTR);
+  UniqueFd again(fd_again);
   if (!again) return fail_errno(errno, "opening " + what + " again");
   return again;
 }
@@ -202,28 +211,31 @@ Result<void> replace_file_at(int directory, const std::string& name, std::string
   return {};
 }
 
-std::vector<std::string> list_directory(int directory) {
+Result<std::vector<std::string>> list_directory(int directory) {
   std::vector<std::string> names;
-  const int copy = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (copy < 0) return names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy), ::closedir);
-  if (!stream) {
-    ::close(copy);
-    return names;
+  const UniqueFd copy(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!copy) return fail_errno(errno, "opening a directory to list it");
+  // Not opendir: that takes memory which the reserve does not have (reserve.hpp).
+  alignas(dirent64) char buffer[8 * 1024];
+  for (;;) {
+    const ssize_t n = ::getdents64(copy.get(), buffer, sizeof buffer);
+    if (n < 0) return fail_errno(errno, "reading a directory");
+    if (n == 0) return names;
+    for (ssize_t at = 0; at < n;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
+      const std::string_view name = entry->d_name;
+      if (name != "." && name != "..") names.emplace_back(name);
+      at += entry->d_reclen;
+    }
   }
-  while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  return names;
 }
 
 void remove_tree_at(int directory, const std::string& name) noexcept {
   try {
     {
       const UniqueFd inner(open_beneath(directory, name.c_str(), O_RDONLY | O_DIRECTORY, 0));
-      if (!inner) return;
-      for (const std::string& child : list_directory(inner.get()))
+      const auto children = inner ? list_directory(inner.get()) : Result<std::vector<std::string>>{};
+      for (const std::string& child : children ? *children : std::vector<std::string>{})
         if (::unlinkat(inner.get(), child.c_str(), 0) != 0 && (errno == EISDIR || errno == EPERM)) remove_tree_at(inner.get(), child);
     }
     ::unlinkat(directory, name.c_str(), AT_REMOVEDIR);
@@ -237,7 +249,9 @@ std::uint64_t allocated_bytes_at(int directory, const std::string& name) noexcep
   try {
     const UniqueFd inner(open_beneath(directory, name.c_str(), O_RDONLY | O_DIRECTORY, 0));
     if (!inner) return 0;
-    for (const std::string& child : list_directory(inner.get())) {
+    const auto children = list_directory(inner.get());
+    if (!children) return 0;
+    for (const std::string& child : *children) {
       struct stat status {};
       if (::fstatat(inner.get(), child.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
     }
@@ -246,9 +260,10 @@ std::uint64_t allocated_bytes_at(int directory, const std::string& name) noexcep
   return bytes;
 }
 
-std::uint64_t file_size(int fd) noexcept {
+Result<std::uint64_t> file_size(int fd, const std::string& what) {
   struct stat status {};
-  return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+  if (::fstat(fd, &status) != 0) return fail_errno(errno, "fstat of " + what);
+  return static_cast<std::uint64_t>(status.st_size);
 }
 
 Result<FileSystemRoom> room_of(int fd, const std::string& what) {

@@ -61,12 +61,12 @@ Result<UniqueFd> reopen(int fd, bool writable, const std::string& what);
 Result<std::string> read_file_at(int directory, const std::string& name, std::size_t most, const std::string& what);
 // Replaces the file as one, by rename. `durable`: survives a power failure.
 Result<void> replace_file_at(int directory, const std::string& name, std::string_view text, bool durable, const std::string& what);
-std::vector<std::string> list_directory(int directory);
+Result<std::vector<std::string>> list_directory(int directory);
 // Removes the directory's files and the directory itself; missing is fine. Never follows links.
 void remove_tree_at(int directory, const std::string& name) noexcept;
 // Bytes allocated to the files of a directory.
 std::uint64_t allocated_bytes_at(int directory, const std::string& name) noexcept;
-std::uint64_t file_size(int fd) noexcept;
+Result<std::uint64_t> file_size(int fd, const std::string& what);
 Result<FileSystemRoom> room_of(int fd, const std::string& what);
 
 }  // namespace atoll_ipc::daemon

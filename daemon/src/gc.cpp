@@ -30,6 +30,12 @@ struct Findings {
   }
 };
 
+// Nothing, where it cannot be looked into now: then nothing is found there.
+std::vector<std::string> listed(int directory) {
+  auto names = list_directory(directory);
+  return names ? std::move(*names) : std::vector<std::string>();
+}
+
 // Every group of the stream has read the lane to its end and nothing of it is open.
 bool drained(Segment& segment, const Lane& lane) {
   if (segment.groups.empty()) return false;
@@ -51,7 +57,7 @@ bool drained(Segment& segment, const Lane& lane) {
 }
 
 void find_strays(Broker& broker, bool apply, Findings& out) {
-  for (const std::string& entry : list_directory(broker.runtime.shm.get())) {
+  for (const std::string& entry : listed(broker.runtime.shm.get())) {
     if (entry == "bells" || entry == "runtime") continue;
     const bool owned = std::any_of(broker.store->all().begin(), broker.store->all().end(), [&](const auto& each) { return each.second->directory_name() == entry; });
     if (owned) continue;
@@ -64,7 +70,7 @@ void find_strays(Broker& broker, bool apply, Findings& out) {
 
 void find_vanished(Broker& broker, bool apply, Findings& out) {
   const std::string own = directory_id(broker.runtime.path);
-  for (const std::string& id : list_directory(broker.runtime.shm_parent.get())) {
+  for (const std::string& id : listed(broker.runtime.shm_parent.get())) {
     if (id == own) continue;
     const std::string where = "/dev/shm/atoll-" + std::to_string(::geteuid()) + "/" + id;
     auto directory = open_directory_at(broker.runtime.shm_parent.get(), id);
@@ -72,7 +78,9 @@ void find_vanished(Broker& broker, bool apply, Findings& out) {
       out.add(false, where, 0, "is not a directory of a broker", directory.error().message);
       continue;
     }
-    const std::vector<std::string> children = list_directory(directory->get());
+    const auto list = list_directory(directory->get());
+    if (!list) continue;  // not known to be empty
+    const std::vector<std::string>& children = *list;
     if (children.empty()) {
       out.add(true, where, 0, "is empty", "a broker ended before it wrote anything there");
       if (apply) ::unlinkat(broker.runtime.shm_parent.get(), id.c_str(), AT_REMOVEDIR);
@@ -91,7 +99,7 @@ void find_vanished(Broker& broker, bool apply, Findings& out) {
     if (::stat((runtime + "/lock").c_str(), &status) == 0 || errno != ENOENT) continue;  // its broker is there, or may come back
     out.add(true, where, bytes, "its broker's runtime directory is gone", runtime + "/lock does not exist");
     if (!apply) continue;
-    for (const std::string& child : list_directory(directory->get()))
+    for (const std::string& child : children)
       if (::unlinkat(directory->get(), child.c_str(), 0) != 0) remove_tree_at(directory->get(), child);
     remove_tree_at(broker.runtime.shm_parent.get(), id);
   }
@@ -104,9 +112,10 @@ void find_drained_lanes(Broker& broker, uid_t uid, bool apply, Findings& out) {
     for (const auto& [number, lane] : segment->lanes)
       if (!lane.owner && !lane.damaged && number != segment->lanes.begin()->first && drained(*segment, lane)) idle.push_back(number);
     for (const unsigned number : idle) {
-      out.add(true, name + " lane " + std::to_string(number), segment->file(Role::lane, number)->size, "has no producer and every group has read it",
+      const std::uint64_t size = segment->file(Role::lane, number)->size;
+      if (apply && !broker.store->remove_lane(*segment, number)) continue;
+      out.add(true, name + " lane " + std::to_string(number), size, "has no producer and every group has read it",
               "all cursors are at its tail and no claim is open");
-      if (apply) broker.store->remove_lane(*segment, number);
     }
   }
 }

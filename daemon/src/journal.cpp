@@ -1,6 +1,7 @@
 #include "journal.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <array>
 
@@ -99,7 +100,11 @@ Result<void> Journal::rewrite(const std::vector<json>& entries) {
   if (auto replaced = replace_file_at(directory_, "journal", text, false, "the journal"); !replaced) return replaced;
   ATOLL_KILL_POINT("broker.journal.rewritten");
   file_ = UniqueFd(::openat(directory_, "journal", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW));
-  if (!file_) return fail_errno(errno, "opening the journal");
+  if (!file_) {
+    const int error = errno;
+    failed_ = true;  // nothing can be added
+    return fail_errno(error, "opening the journal");
+  }
   appended_ = 0;
   failed_ = false;
   return {};
@@ -111,7 +116,11 @@ void Journal::append(const json& entry) {
   const ssize_t n = ::write(file_.get(), line.data(), line.size());
   ATOLL_KILL_POINT("broker.journal.appended");
   ++appended_;
-  if (n != static_cast<ssize_t>(line.size())) failed_ = true;
+  if (n == static_cast<ssize_t>(line.size())) return;
+  failed_ = true;
+  // Half a line would spoil the next one, too.
+  struct stat status {};
+  if (n > 0 && ::fstat(file_.get(), &status) == 0 && status.st_size >= n) static_cast<void>(!::ftruncate(file_.get(), status.st_size - n));
 }
 
 }  // namespace atoll_ipc::daemon

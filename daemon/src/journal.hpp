@@ -54,6 +54,8 @@ class Journal {
   Result<void> rewrite(const std::vector<nlohmann::json>& entries);
   // A failure is remembered, not returned: the next rewrite (wanted()) mends it.
   void append(const nlohmann::json& entry);
+  // A line is missing in it.
+  [[nodiscard]] bool incomplete() const noexcept { return failed_; }
   [[nodiscard]] bool rewrite_wanted() const noexcept { return failed_ || appended_ > 4096; }
 
  private:

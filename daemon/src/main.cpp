@@ -77,9 +77,7 @@ void open_log(Options& options) {
   spdlog::set_default_logger(logger);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int serve(int argc, char** argv) {
   auto parsed = atoll_ipc::daemon::parse_options(argc, argv);
   if (parsed.exit_now) return parsed.status;
   Options& options = parsed.options;
@@ -99,4 +97,16 @@ int main(int argc, char** argv) {
   if (options.autostart) stop_complaining();
   if (auto ran = (*broker)->run(); !ran) return report(ran.error());
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return serve(argc, argv);
+  } catch (const std::exception& exception) {
+    // Before it serves, or while it ends: nothing that is written down is half done.
+    std::fprintf(stderr, "atolld: system_error: %s\nfix: give it more memory\n", exception.what());
+    return 1;
+  }
 }

@@ -8,6 +8,7 @@
 #include "clock.hpp"
 #include "interface_text.hpp"
 #include "json_limits.hpp"
+#include "reserve.hpp"
 
 namespace atoll_ipc::daemon {
 
@@ -87,6 +88,9 @@ void Methods::handle(Connection& connection, std::string_view frame) {
       connection.send(error_reply({Errc::protocol_error, std::string(row.name) + " takes no descriptors", {}, 0, "send descriptors with Hello only"}));
       return connection.close_when_sent("descriptors that nobody asked for");
     }
+    // The reserve is for what has begun.
+    if (memory_is_short())
+      return refuse(error_reply({Errc::no_space, "the broker has no memory left", {}, 0, "end programs that use much memory, or raise the broker's limit (ulimit -v, MemoryMax=)"}));
     const bool sends_descriptors = row.method == &Methods::hello || row.method == &Methods::attach || row.method == &Methods::refresh;
     if (sends_descriptors)
       if (auto allowed = broker_.check_descriptors(connection.peer.uid); !allowed) return refuse(error_reply(allowed.error()));
@@ -100,7 +104,7 @@ void Methods::handle(Connection& connection, std::string_view frame) {
       spdlog::error("{} failed: {}", row.name, exception.what());
     }
     answer(connection, std::move(reply), oneway);
-    broker_.compact_journal_if_wanted();
+    static_cast<void>(broker_.compact_journal_if_wanted());
     return;
   }
   refuse(varlink_error("MethodNotFound", "method", printable(name)));
@@ -180,6 +184,7 @@ Result<Reply> Methods::hello(Connection& connection, Arguments& in) {
   }
   slot->connection = connection.id;
   connection.slot = slot->key;
+  connection.pidfd.reset();  // the slot has one
   connection.refuse_descriptors();
   return restore(connection, *slot, attachments, known);
 }

@@ -52,7 +52,6 @@ Result<Reply> Methods::wait_for(Connection& connection, const std::string& name,
   connection.hold();
   if (wait_ms > 0)
     connection.wait_timer = broker_.loop->after(wait_ms * 1'000'000, [&connection, name, wait_ms] {
-      connection.wait_timer = 0;
       connection.send(error_reply({Errc::timed_out, "no segment '" + name + "' appeared within " + std::to_string(wait_ms) + " ms", name,
                                    static_cast<std::uint64_t>(wait_ms), {}}));
       connection.release();
@@ -226,7 +225,13 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     if (auto given = give_lane(segment, connection.peer, attachment); !given) return fail(given.error());
   }
 
-  // Descriptors first: with them missing nothing has happened yet that must be undone.
+  // A group that was made for nobody would hold the stream's producers back.
+  std::optional<unsigned> made_group = created ? attachment.group : std::nullopt;
+  const auto undo = [&](Failure failure) {
+    if (made_group) static_cast<void>(broker_.store->remove_group(*segment, *made_group));
+    return fail(std::move(failure));
+  };
+  // Descriptors first: with them missing nothing else has happened yet that must be undone.
   Reply reply;
   reply.parameters = {{"fds", json::array()}};
   for (const protocol::ManifestFile& file : segment->manifest.files) {
@@ -244,13 +249,13 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
       may_write = writable;
     }
     if (!wanted) continue;
-    if (auto added = add_fd(reply, *segment, file, may_write); !added) return fail(added.error());
+    if (auto added = add_fd(reply, *segment, file, may_write); !added) return undo(added.error());
   }
 
   std::shared_ptr<Mapping> lane_mapping;
   if (attachment.lane) {
     auto mapping = map_segment_file(*segment, *segment->file(Role::lane, *attachment.lane));
-    if (!mapping) return fail(mapping.error());
+    if (!mapping) return undo(mapping.error());
     lane_mapping = std::move(*mapping);
   }
 
@@ -278,6 +283,13 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     broker_.recovery->store_members(*segment, group);
   }
   ATOLL_KILL_POINT("broker.attach.after");
+  // A broker that comes after this one must know of it: else it takes the lane, or the group's member, for nobody's.
+  if (auto written = broker_.compact_journal_if_wanted(); !written) {
+    broker_.recovery->give_back(held.id);
+    Failure failure = written.error();
+    failure.segment = name;
+    return undo(std::move(failure));
+  }
   reply.parameters["attachment"] = held.id;
   reply.parameters["created"] = created;
   reply.parameters["manifest"] = protocol::manifest_object(segment->manifest);
@@ -339,7 +351,7 @@ Result<Reply> Methods::refresh(Connection& connection, Arguments& in) {
     if (at != has.end() && at->second == file.incarnation) continue;
     if (auto added = add_fd(reply, segment, file, false); !added) {
       // One file that was cut must not keep the others from the client.
-      if (added.error().code == Errc::no_descriptors) return fail(added.error());
+      if (passes(added.error())) return fail(added.error());
       spdlog::error("{}", added.error().message);
       (lane ? segment.lanes[file.index].damaged : segment.groups[file.index].damaged) = true;
     }

@@ -310,9 +310,10 @@ Result<Reply> Methods::remove(Connection& connection, Arguments& in) {
     if (!group->members.empty() && !force)
       return fail(Errc::in_use, "group '" + group->name + "' of '" + name + "' has " + std::to_string(group->members.size()) + " consumers", name,
                   group->members.size());
-    for (const std::int64_t id : group->members)
+    const std::set<std::int64_t> members = group->members;
+    if (auto gone = broker_.store->remove_group(segment, group->id); !gone) return fail(gone.error());
+    for (const std::int64_t id : members)
       if (Attachment* attachment = broker_.slots->attachment(id)) attachment->group.reset();
-    broker_.store->remove_group(segment, group->id);
     broker_.recovery->ring_everybody(segment);
     return reply;
   }

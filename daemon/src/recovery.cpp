@@ -182,7 +182,12 @@ void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint
     if (settled.returned > 0) spdlog::info("'{}' group '{}': {} claims given back", segment->name(), group.name, settled.returned);
   }
   ATOLL_KILL_POINT("broker.group.settled");
-  if ((group.flags & protocol::kGroupEphemeral) != 0 && group.members.empty()) store_.remove_group(*segment, id);
+  if ((group.flags & protocol::kGroupEphemeral) != 0 && group.members.empty() && !store_.remove_group(*segment, id)) {
+    // Left as it is, it would hold producers back.
+    loop_.after(kShortageNs, [this, weak = std::weak_ptr<Segment>(segment), id, incarnation] {
+      if (const SegmentPtr still = weak.lock()) settle_group_of(still, id, incarnation, kFirstRetryNs);
+    });
+  }
   ring_everybody(*segment);
 }
 

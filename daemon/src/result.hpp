@@ -31,6 +31,9 @@ using Result = tl::expected<T, Failure>;
   return failure.code == Errc::no_descriptors || failure.code == Errc::no_space || failure.code == Errc::system_error;
 }
 
+// Want of descriptors, memory or room on a disk: nothing is wrong with what was asked for.
+[[nodiscard]] inline bool wants(const Failure& failure) noexcept { return failure.code == Errc::no_descriptors || failure.code == Errc::no_space; }
+
 // A failed system call: errno chooses the code, `what` names the call and its object.
 [[nodiscard]] inline tl::unexpected<Failure> fail_errno(int error, const std::string& what, std::string_view segment = {}) {
   Errc code = Errc::system_error;
@@ -39,6 +42,13 @@ using Result = tl::expected<T, Failure>;
   if (error == EACCES || error == EPERM || error == EROFS) code = Errc::not_permitted;
   return fail(code, what + ": " + std::strerror(error), segment, static_cast<std::uint64_t>(error),
               code == Errc::not_permitted ? "give the broker's user write access there, or choose another place" : "");
+}
+
+// The same of what a broker needs in its runtime directory before it can serve at all.
+[[nodiscard]] inline tl::unexpected<Failure> fail_directory(int error, const std::string& what) {
+  auto failure = fail_errno(error, what);
+  if (wants(failure.value())) return failure;
+  return fail(Errc::bad_runtime_directory, what + ": " + std::strerror(error));
 }
 
 }  // namespace atoll_ipc::daemon

@@ -21,16 +21,13 @@ namespace {
 Result<std::string> real_directory(const std::string& path) {
   char resolved[PATH_MAX];
   if (::realpath(path.c_str(), resolved) == nullptr)
-    return fail(Errc::bad_runtime_directory, "the runtime directory " + path + " cannot be resolved: " + std::strerror(errno));
+    return fail_directory(errno, "the runtime directory " + path + " cannot be resolved");
   return std::string(resolved);
 }
 
 Result<UniqueFd> take_lock(const RuntimeDirectory& runtime) {
   UniqueFd fd(::openat(runtime.directory.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) {
-    return fail(Errc::bad_runtime_directory,
-                "the lock file in the runtime directory " + runtime.path + " cannot be made: " + std::strerror(errno));
-  }
+  if (!fd) return fail_directory(errno, "the lock file in the runtime directory " + runtime.path + " cannot be made");
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     char text[32] = {};
     const ssize_t n = ::pread(fd.get(), text, sizeof text - 1, 0);
@@ -41,7 +38,7 @@ Result<UniqueFd> take_lock(const RuntimeDirectory& runtime) {
   }
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0)
-    return fail(Errc::bad_runtime_directory, "the lock file in " + runtime.path + " cannot be written: " + std::strerror(errno));
+    return fail_directory(errno, "the lock file in " + runtime.path + " cannot be written");
   return fd;
 }
 
@@ -80,11 +77,17 @@ Result<UniqueFd> open_bells(const RuntimeDirectory& runtime) {
   expected.file_size = protocol::kBellsFileSize;
   if (auto old = open_file_at(runtime.shm.get(), "bells", true, what)) {
     protocol::HeaderPage page{};
-    if (::pread(old->get(), &page, sizeof page, 0) == sizeof page) {
+    const ssize_t n = ::pread(old->get(), &page, sizeof page, 0);
+    if (n < 0) return fail_errno(errno, "reading " + what);
+    auto size = file_size(old->get(), what);
+    if (!size) return fail(size.error());
+    if (n == sizeof page) {
       expected.generation = page.generation;
       expected.uuid = page.uuid;
-      if (!protocol::check_header_page(std::as_bytes(std::span(&page, 1)), expected, file_size(old->get()))) return old;
+      if (!protocol::check_header_page(std::as_bytes(std::span(&page, 1)), expected, *size)) return old;
     }
+  } else if (passes(old.error())) {
+    return old;  // clients sleep on them: not replaced because they could not be looked at
   }
   ::unlinkat(runtime.shm.get(), "bells", 0);
   ::unlinkat(runtime.shm.get(), "bells.new", 0);
@@ -130,7 +133,7 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const Options& options) {
   if (!lock) return fail(lock.error());
   runtime.lock = std::move(*lock);
   auto segments = make_directory_at(runtime.directory.get(), "segments", runtime.path);
-  if (!segments) return fail(Errc::bad_runtime_directory, segments.error().message);
+  if (!segments) return wants(segments.error()) ? fail(segments.error()) : fail(Errc::bad_runtime_directory, segments.error().message);
   runtime.segments = std::move(*segments);
   runtime.segments_path = runtime.path + "/segments";
 
@@ -151,7 +154,7 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const Options& options) {
   }
 
   UniqueFd life(::openat(runtime.directory.get(), "life", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!life) return fail(Errc::bad_runtime_directory, "the life file in " + runtime.path + " cannot be made: " + std::strerror(errno));
+  if (!life) return fail_directory(errno, "the life file in " + runtime.path + " cannot be made");
   runtime.life = std::move(life);
   auto bells = options.allow_other_users ? make_sealed_bells() : open_bells(runtime);
   if (!bells) return fail(bells.error());

@@ -87,7 +87,9 @@ Result<UniqueFd> create_segment_file(Segment& segment, protocol::ManifestFile& f
   }
   if (auto written = write_all(fd->get(), content, what); !written) {
     if (!memfd) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
-    return fail(written.error());
+    Failure failure = written.error();
+    failure.segment = segment.name();
+    return fail(std::move(failure));
   }
   if (!memfd) {
     file.path = segment.directory_path + "/" + file_name(file);
@@ -96,13 +98,18 @@ Result<UniqueFd> create_segment_file(Segment& segment, protocol::ManifestFile& f
   // Only a lane is sealed further, by the broker, once its producer has mapped it.
   if (file.role != protocol::Role::lane) ::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_SEAL);
   auto copy = reopen(fd->get(), true, what);
+  if (!copy) return copy;
   segment.memfds[{file.role, file.index}] = std::move(*fd);
   return copy;
 }
 
 void remove_segment_file(Segment& segment, const protocol::ManifestFile& file) noexcept {
   segment.memfds.erase({file.role, file.index});
-  if (segment.directory) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
+  try {
+    if (segment.directory) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
+  } catch (const std::bad_alloc&) {
+    // The next broker removes what no manifest names.
+  }
 }
 
 Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::ManifestFile& file, bool writable) {
@@ -121,7 +128,12 @@ Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::Manif
     return fail(std::move(failure));
   }
   std::array<std::byte, sizeof(protocol::HeaderPage)> page{};
-  const ssize_t n = ::pread(fd->get(), page.data(), page.size(), 0);
+  ssize_t n;
+  do n = ::pread(fd->get(), page.data(), page.size(), 0);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return fail_errno(errno, "reading " + what, segment.name());
+  auto size = file_size(fd->get(), what);
+  if (!size) return fail(size.error());
   protocol::ExpectedPage expected;
   expected.role = file.role;
   expected.kind = segment.manifest.kind;
@@ -131,8 +143,7 @@ Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::Manif
   expected.file_size = file.size;
   expected.segment = segment.name();
   protocol::HeaderPage checked{};
-  if (auto wrong = protocol::check_header_page(std::span(page.data(), n < 0 ? 0 : static_cast<std::size_t>(n)), expected,
-                                               file_size(fd->get()), &checked))
+  if (auto wrong = protocol::check_header_page(std::span(page.data(), static_cast<std::size_t>(n)), expected, *size, &checked))
     return fail(std::move(*wrong));
   const std::uint64_t capacity = segment.stream() ? segment.manifest.capacity : segment.manifest.size;
   if (checked.capacity != capacity || checked.alignment != segment.manifest.alignment)

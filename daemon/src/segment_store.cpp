@@ -34,17 +34,27 @@ SegmentPtr SegmentStore::find(const std::string& name) const {
 }
 
 Result<void> SegmentStore::publish(Segment& segment) {
-  segment.manifest_text = protocol::manifest_text(segment.manifest);
-  if (segment.manifest.backing == Backing::file) {
+  std::string text = protocol::manifest_text(segment.manifest);
+  const std::string what = "the manifest of '" + segment.name() + "'";
+  const bool beside = segment.manifest.backing == Backing::file;
+  const auto of_segment = [&](Failure failure) {
+    failure.segment = segment.name();
+    return fail(std::move(failure));
+  };
+  if (beside) {
     ATOLL_KILL_POINT("broker.manifest.beside");
-    if (auto beside = replace_file_at(segment.directory.get(), "manifest.json", segment.manifest_text, true, "the manifest of '" + segment.name() + "'"); !beside)
-      return beside;
+    if (auto replaced = replace_file_at(segment.directory.get(), "manifest.json", text, true, what); !replaced) return of_segment(replaced.error());
   }
   ATOLL_KILL_POINT("broker.manifest.rename");
-  auto replaced = replace_file_at(runtime_.segments.get(), protocol::path_component(segment.name()) + ".json", segment.manifest_text, false,
-                                  "the manifest of '" + segment.name() + "'");
+  auto replaced = replace_file_at(runtime_.segments.get(), protocol::path_component(segment.name()) + ".json", text, false, what);
   ATOLL_KILL_POINT("broker.manifest.renamed");
-  return replaced;
+  if (!replaced) {
+    // The one beside the data must not say more; as well as can be, where there is no room.
+    if (beside && !segment.manifest_text.empty()) static_cast<void>(replace_file_at(segment.directory.get(), "manifest.json", segment.manifest_text, true, what));
+    return of_segment(replaced.error());
+  }
+  segment.manifest_text = std::move(text);
+  return {};
 }
 
 Result<protocol::Manifest> SegmentStore::find_saved(const std::string& name, const std::string& directory) const {
@@ -52,11 +62,16 @@ Result<protocol::Manifest> SegmentStore::find_saved(const std::string& name, con
   if (!above) return fail(above.error());
   const std::string prefix = protocol::path_component(name) + "@";
   protocol::Manifest best;
-  for (const std::string& entry : list_directory(above->get())) {
+  auto entries = list_directory(above->get());
+  if (!entries) return fail(entries.error());
+  for (const std::string& entry : *entries) {
     if (entry.compare(0, prefix.size(), prefix) != 0) continue;
+    // What cannot be looked at now may be the data: nothing is made in its place.
     auto inner = open_directory_at(above->get(), entry);
+    if (!inner && passes(inner.error())) return fail(inner.error());
     if (!inner) continue;
     auto text = read_file_at(inner->get(), "manifest.json", protocol::kMaxManifest, "the manifest in " + directory + "/" + entry);
+    if (!text && passes(text.error())) return fail(text.error());
     if (!text) continue;
     protocol::Manifest manifest;
     if (auto wrong = protocol::parse_manifest(*text, manifest)) {
@@ -112,36 +127,58 @@ Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted)
   if (manifest.backing != Backing::memfd) {
     const bool shm = manifest.backing == Backing::shm;
     const std::string where = shm ? runtime_.shm_path : manifest.directory;
+    segment->directory_path = where + "/" + segment->directory_name();
     auto directory = make_directory_at(shm ? runtime_.shm.get() : above.get(), segment->directory_name(), where);
     if (!directory) return undo(directory.error());
     segment->directory = std::move(*directory);
-    segment->directory_path = where + "/" + segment->directory_name();
   }
   ATOLL_KILL_POINT("broker.create.directory");
-  if (auto made = create_control_files(*segment); !made) return undo(made.error());
-  ATOLL_KILL_POINT("broker.create.files");
-  if (!guarded([&] { (segment->stream() ? segment->stream_header()->broker_epoch : segment->bytes_header()->broker_epoch).store_relaxed(epoch_); }))
-    return undo(Failure{Errc::truncated_file, "the header of '" + manifest.name + "' was cut while it was made", manifest.name, 0, {}});
-  if (segment->stream()) {
-    if (auto lane = add_lane(*segment); !lane) return undo(lane.error());
-  } else if (auto published = publish(*segment); !published) {
-    return undo(published.error());
+  try {
+    if (auto made = finish_creation(segment); !made) return undo(made.error());
+  } catch (const std::bad_alloc&) {
+    return undo({Errc::no_space, "there is no memory to create '" + manifest.name + "'", manifest.name, 0, {}});
   }
-  segments_[segment->name()] = segment;
   ATOLL_KILL_POINT("broker.create.published");
   journal_.append({{"t", "created"}, {"name", manifest.name}, {"generation", manifest.generation}});
   ATOLL_KILL_POINT("broker.create.commit");
   return segment;
 }
 
+Result<void> SegmentStore::finish_creation(const SegmentPtr& segment) {
+  if (auto made = create_control_files(*segment); !made) return made;
+  ATOLL_KILL_POINT("broker.create.files");
+  if (!guarded([&] { (segment->stream() ? segment->stream_header()->broker_epoch : segment->bytes_header()->broker_epoch).store_relaxed(epoch_); }))
+    return fail(Errc::truncated_file, "the header of '" + segment->name() + "' was cut while it was made", segment->name());
+  if (segment->stream()) {
+    if (auto lane = add_lane(*segment); !lane) return fail(lane.error());
+  } else if (auto published = publish(*segment); !published) {
+    return published;
+  }
+  segments_[segment->name()] = segment;
+  return {};
+}
+
 void SegmentStore::remove_files(Segment& segment) noexcept {
+  try {
+    unlink_files(segment);
+  } catch (const std::bad_alloc&) {
+    // gc, or the next broker, removes what is left.
+  }
+}
+
+void SegmentStore::unlink_files(Segment& segment) {
   const bool beside = segment.manifest.backing == Backing::file;
   // Manifests first: without one the rest is litter that a restart removes.
   ::unlinkat(runtime_.segments.get(), (protocol::path_component(segment.name()) + ".json").c_str(), 0);
   ATOLL_KILL_POINT("broker.remove.manifest");
   segment.memfds.clear();
+  // By the directory that is open: looking for another way in takes a descriptor.
+  if (segment.directory) {
+    for (const char* const name : {"manifest.json", "manifest.json.new", "bell", "header", "data"}) ::unlinkat(segment.directory.get(), name, 0);
+    for (const protocol::ManifestFile& file : segment.manifest.files) remove_segment_file(segment, file);
+  }
+  if (!segment.directory_path.empty()) ::rmdir(segment.directory_path.c_str());
   if (beside) {
-    if (segment.directory) ::unlinkat(segment.directory.get(), "manifest.json", 0);
     if (auto above = open_data_directory(segment.manifest.directory)) remove_tree_at(above->get(), segment.directory_name());
   } else {
     remove_tree_at(runtime_.shm.get(), segment.directory_name());
@@ -177,7 +214,7 @@ void SegmentStore::changed(Segment& segment) {
   ring(segment);
 }
 
-void SegmentStore::finish_interrupted(const Replay& replay) {
+Result<void> SegmentStore::finish_interrupted(const Replay& replay) {
   // The last word on each generation decides.
   std::map<std::uint64_t, json> open;
   for (const json& entry : replay.entries) {
@@ -197,6 +234,7 @@ void SegmentStore::finish_interrupted(const Replay& replay) {
     // A creation whose manifest of this generation was published is finished, not undone; unless its memory had no name
     // and is gone with the broker that was making it.
     auto text = read_file_at(runtime_.segments.get(), protocol::path_component(segment.manifest.name) + ".json", protocol::kMaxManifest, "a manifest");
+    if (!text && passes(text.error())) return fail(text.error());  // not known to be missing
     protocol::Manifest published;
     const bool there = text && !protocol::parse_manifest(*text, published) && published.generation == generation;
     if (entry["t"] == "creating" && there && published.backing != Backing::memfd) continue;
@@ -210,26 +248,32 @@ void SegmentStore::finish_interrupted(const Replay& replay) {
       remove_tree_at(runtime_.shm.get(), segment.directory_name());
     }
   }
+  return {};
 }
 
-void SegmentStore::adopt_all(const Replay& replay, std::uint64_t epoch) {
+Result<void> SegmentStore::adopt_all(const Replay& replay, std::uint64_t epoch) {
   epoch_ = epoch;
-  finish_interrupted(replay);
-  for (const std::string& file : list_directory(runtime_.segments.get())) {
+  if (auto finished = finish_interrupted(replay); !finished) return finished;
+  auto files = list_directory(runtime_.segments.get());
+  if (!files) return fail(files.error());
+  for (const std::string& file : *files) {
     if (file.size() > 9 && file.compare(file.size() - 9, 9, ".json.new") == 0) {
       ::unlinkat(runtime_.segments.get(), file.c_str(), 0);
       continue;
     }
-    if (file.size() > 5 && file.compare(file.size() - 5, 5, ".json") == 0) adopt_manifest(file);
+    if (file.size() > 5 && file.compare(file.size() - 5, 5, ".json") == 0)
+      if (auto adopted = adopt_manifest(file); !adopted) return adopted;
   }
+  return {};
 }
 
-void SegmentStore::adopt_manifest(const std::string& file_name) {
+// Fails for want of descriptors, memory or room only: such a broker had better not begin to serve.
+Result<void> SegmentStore::adopt_manifest(const std::string& file_name) {
   std::string name = file_name.substr(0, file_name.size() - 5);
   std::replace(name.begin(), name.end(), '+', '/');
   if (!protocol::valid_name(name)) {
     spdlog::warn("segments/{}: not named like a segment, left alone", file_name);
-    return;
+    return {};
   }
   auto segment = std::make_shared<Segment>();
   segment->manifest.name = name;
@@ -246,6 +290,7 @@ void SegmentStore::adopt_manifest(const std::string& file_name) {
   } else if (auto adopted = adopt(*segment); !adopted) {
     segment->broken = adopted.error();
   }
+  if (segment->broken && wants(*segment->broken)) return fail(*segment->broken);
   if (text) segment->manifest_text = *text;
   generation_ = std::max(generation_, segment->manifest.generation);
   if (segment->broken) {
@@ -257,6 +302,7 @@ void SegmentStore::adopt_manifest(const std::string& file_name) {
                  segment->lanes.size(), segment->groups.size());
   }
   segments_[name] = std::move(segment);
+  return {};
 }
 
 Result<void> SegmentStore::adopt(Segment& segment) {
@@ -269,10 +315,12 @@ Result<void> SegmentStore::adopt(Segment& segment) {
   UniqueFd above;
   if (!shm) {
     auto opened = open_data_directory(manifest.directory);
+    if (!opened && passes(opened.error())) return fail(opened.error());
     if (!opened) return fail(Errc::truncated_file, "the directory " + manifest.directory + " of '" + manifest.name + "' is gone", manifest.name);
     above = std::move(*opened);
   }
   auto directory = open_directory_at(shm ? runtime_.shm.get() : above.get(), segment.directory_name());
+  if (!directory && wants(directory.error())) return fail(directory.error());
   if (!directory)
     return fail(Errc::truncated_file, "the files of '" + manifest.name + "' are gone (" + directory.error().message + ")", manifest.name);
   segment.directory = std::move(*directory);
@@ -282,7 +330,9 @@ Result<void> SegmentStore::adopt(Segment& segment) {
 
 void SegmentStore::remove_strays(Segment& segment) noexcept {
   try {
-    for (const std::string& entry : list_directory(segment.directory.get())) {
+    const auto entries = list_directory(segment.directory.get());
+    if (!entries) return;
+    for (const std::string& entry : *entries) {
       bool known = entry == "manifest.json";
       for (const protocol::ManifestFile& file : segment.manifest.files)
         known = known || file.path == segment.directory_path + "/" + entry;
@@ -339,8 +389,7 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
   });
   if (!whole) return fail(Errc::truncated_file, "the header of '" + segment.name() + "' was cut", segment.name());
   changed(segment);
-  raise_starts(segment);
-  return {};
+  return raise_starts(segment);
 }
 
 bool SegmentStore::offer_memory(const UniqueFd& fd) {

@@ -26,7 +26,7 @@ class SegmentStore {
   SegmentStore(RuntimeDirectory& runtime, Journal& journal) : runtime_(runtime), journal_(journal) {}
 
   // At start: what the journal left unfinished, then every manifest. Broken segments are kept, marked.
-  void adopt_all(const Replay& replay, std::uint64_t epoch);
+  Result<void> adopt_all(const Replay& replay, std::uint64_t epoch);
 
   [[nodiscard]] SegmentPtr find(const std::string& name) const;
   [[nodiscard]] const std::map<std::string, SegmentPtr>& all() const noexcept { return segments_; }
@@ -40,11 +40,11 @@ class SegmentStore {
 
   // A file for a new lane, state closed; its number is the lowest free one.
   Result<Lane*> add_lane(Segment& segment);
-  void remove_lane(Segment& segment, unsigned number);
+  Result<void> remove_lane(Segment& segment, unsigned number);
   Result<Group*> add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start);
-  void remove_group(Segment& segment, unsigned id);
+  Result<void> remove_group(Segment& segment, unsigned id);
   // After a restart: the last step of making a group may be missing.
-  static void raise_starts(Segment& segment);
+  static Result<void> raise_starts(Segment& segment);
 
   // changes + 1, and wakes who sleeps on the segment.
   void changed(Segment& segment);
@@ -61,9 +61,12 @@ class SegmentStore {
   Result<void> publish(Segment& segment);
   Result<void> adopt(Segment& segment);
   Result<void> adopt_files(Segment& segment);
-  void adopt_manifest(const std::string& file_name);
-  void finish_interrupted(const Replay& replay);
+  Result<void> adopt_manifest(const std::string& file_name);
+  Result<void> finish_interrupted(const Replay& replay);
+  Result<void> finish_creation(const SegmentPtr& segment);
+  Result<void> unlist(Segment& segment, protocol::Role role, unsigned index);
   void remove_files(Segment& segment) noexcept;
+  void unlink_files(Segment& segment);
   void remove_strays(Segment& segment) noexcept;
 
   RuntimeDirectory& runtime_;

@@ -77,20 +77,35 @@ void raise_start(protocol::LanePosition& positions, const std::byte* lane_file, 
 
 }  // namespace
 
-void SegmentStore::raise_starts(Segment& segment) {
-  if (!segment.stream() || segment.manifest.when_full == protocol::WhenFull::overwrite) return;
+Result<void> SegmentStore::raise_starts(Segment& segment) {
+  if (!segment.stream() || segment.manifest.when_full == protocol::WhenFull::overwrite) return {};
   protocol::full_fence();
   static_cast<void>(process_wide_fence());
   for (const auto& [id, group] : segment.groups) {
     auto group_mapping = map_segment_file(segment, *segment.file(Role::group, id));
+    if (!group_mapping && passes(group_mapping.error())) return fail(group_mapping.error());
     if (!group_mapping) continue;  // found when it is settled
     auto& file = *(*group_mapping)->as<protocol::GroupFile>();
     bool started = true;
     if (!guarded([&] { started = file.started.load_acquire() != 0; }) || started) continue;
-    for (const auto& [number, lane] : segment.lanes)
-      if (auto mapping = map_segment_file(segment, *segment.file(Role::lane, number))) raise_start(file.lanes[number], (*mapping)->data(), segment.geometry());
+    for (const auto& [number, lane] : segment.lanes) {
+      auto mapping = map_segment_file(segment, *segment.file(Role::lane, number));
+      if (!mapping && passes(mapping.error())) return fail(mapping.error());
+      if (mapping) raise_start(file.lanes[number], (*mapping)->data(), segment.geometry());
+    }
     static_cast<void>(guarded([&] { file.started.store_release(1); }));
   }
+  return {};
+}
+
+// Takes the file out of the manifest. It stays in, and the file where it is, if that cannot be published: what a manifest
+// names and is missing would be damage to the next broker.
+Result<void> SegmentStore::unlist(Segment& segment, Role role, unsigned index) {
+  const std::vector<protocol::ManifestFile> before = segment.manifest.files;
+  erase_file(segment.manifest, role, index);
+  auto published = publish(segment);
+  if (!published) segment.manifest.files = before;
+  return published;
 }
 
 Result<Lane*> SegmentStore::add_lane(Segment& segment) {
@@ -130,6 +145,10 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   for (auto& [id, group] : segment.groups) {
     const auto* group_file = segment.file(Role::group, id);
     auto mapping = map_segment_file(segment, *group_file);
+    if (!mapping && passes(mapping.error())) {
+      remove_segment_file(segment, file);
+      return fail(mapping.error());
+    }
     bool set = false;
     if (mapping) {
       auto& positions = (*mapping)->as<protocol::GroupFile>()->lanes[number];
@@ -161,18 +180,21 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   return &(segment.lanes[number] = std::move(lane));
 }
 
-void SegmentStore::remove_lane(Segment& segment, unsigned number) {
+Result<void> SegmentStore::remove_lane(Segment& segment, unsigned number) {
   const auto* found = segment.file(Role::lane, number);
-  if (found == nullptr) return;
+  if (found == nullptr) return {};
   const protocol::ManifestFile file = *found;
   static_cast<void>(guarded([&] { segment.stream_header()->active_lanes.fetch_and(~(1ull << number)); }));
   ATOLL_KILL_POINT("broker.lane.retire");
-  erase_file(segment.manifest, Role::lane, number);
+  if (auto unlisted = unlist(segment, Role::lane, number); !unlisted) {
+    static_cast<void>(guarded([&] { segment.stream_header()->active_lanes.fetch_or(1ull << number); }));
+    return unlisted;
+  }
   segment.lanes.erase(number);
-  if (auto published = publish(segment); !published) spdlog::error("'{}': {}", segment.name(), published.error().message);
   ATOLL_KILL_POINT("broker.lane.unlisted");
   remove_segment_file(segment, file);
   changed(segment);
+  return {};
 }
 
 Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start) {
@@ -192,6 +214,8 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   std::map<unsigned, std::shared_ptr<Mapping>> lanes;
   for (const auto& [number, lane] : segment.lanes) {
     auto mapping = lane.damaged ? Result<std::shared_ptr<Mapping>>(nullptr) : map_segment_file(segment, *segment.file(Role::lane, number));
+    // Without its start in every lane a group would miss records.
+    if (!mapping && (passes(mapping.error()) || mapping.error().code == Errc::not_permitted)) return fail(mapping.error());
     if (mapping && *mapping) lanes[number] = std::move(*mapping);
   }
   auto content = std::make_unique<protocol::GroupFile>();
@@ -242,18 +266,21 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   return &(segment.groups[id] = std::move(group));
 }
 
-void SegmentStore::remove_group(Segment& segment, unsigned id) {
+Result<void> SegmentStore::remove_group(Segment& segment, unsigned id) {
   const auto* found = segment.file(Role::group, id);
-  if (found == nullptr) return;
+  if (found == nullptr) return {};
   const protocol::ManifestFile file = *found;
   static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_and(~(1u << id)); }));
   ATOLL_KILL_POINT("broker.group.retire");
-  erase_file(segment.manifest, Role::group, id);
+  if (auto unlisted = unlist(segment, Role::group, id); !unlisted) {
+    static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_or(1u << id); }));
+    return unlisted;
+  }
   segment.groups.erase(id);
-  if (auto published = publish(segment); !published) spdlog::error("'{}': {}", segment.name(), published.error().message);
   ATOLL_KILL_POINT("broker.group.unlisted");
   remove_segment_file(segment, file);
   changed(segment);
+  return {};
 }
 
 }  // namespace atoll_ipc::daemon

@@ -23,6 +23,7 @@ class Turns {
   // Gives the longest waiting connection of each user its turn. True if others wait.
   bool round(const std::function<void(std::uint64_t connection)>& turn) {
     std::vector<std::uint64_t> next;
+    next.reserve(waiting_.size());  // what is taken out below is not lost for want of memory
     for (auto at = waiting_.begin(); at != waiting_.end();) {
       next.push_back(at->second.front());
       at->second.pop_front();

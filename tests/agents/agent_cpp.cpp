@@ -175,6 +175,17 @@ struct CppAgent {
     return json::object();
   }
 
+  json disconnect() {
+    loans.clear();  // before the handles that they belong to
+    views.clear();
+    producers.clear();
+    consumers.clear();
+    observers.clear();
+    bytes.clear();
+    client.reset();
+    return json::object();
+  }
+
   json handle(const json& r) {
     const auto op = text(r, "op");
     if (op == "connect") {
@@ -207,6 +218,8 @@ struct CppAgent {
     if (op == "commit") return taken(loans.at(text(r, "v")).commit()), json::object();
     if (op == "abort") return taken(loans.at(text(r, "v")).abort()), json::object();
     if (op == "exhaust_descriptors") return agent::exhaust_descriptors(), json::object();
+    if (op == "disconnect") return disconnect();
+    if (op == "event_fd") return taken(consumers.at(text(r, "h")).event_fd()), json::object();
     if (op == "finish") return taken(producer(r).finish()), json::object();
     if (op == "receive") return receive(r);
     if (op == "release") return taken(view(r).release()), json::object();

@@ -4,6 +4,7 @@
 // that throws Refusal to answer with an error.
 #pragma once
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,6 +81,13 @@ inline void exhaust_descriptors() {
   }
 }
 
+// For tests/faults, which preload a library that lets calls fail: only what an operation does counts, and not what the
+// agent does around it.
+inline void faults_count(bool count) {
+  static const auto scope = reinterpret_cast<void (*)(int)>(::dlsym(RTLD_DEFAULT, "atoll_failing_scope"));
+  if (scope != nullptr) scope(count ? 1 : 0);
+}
+
 template <class Agent>
 json answer_to(Agent& agent, const json& request);
 
@@ -115,11 +123,16 @@ json answer_to(Agent& agent, const json& request) {
   try {
     if (request.at("op") == "fork_and_stay") return {{"ok", fork_and_stay()}};
     if (request.at("op") == "in_child") return answer_of_child(agent, request.at("request"));
-    answer["ok"] = agent.handle(request);
+    faults_count(true);
+    json result = agent.handle(request);
+    faults_count(false);
+    answer["ok"] = std::move(result);
   } catch (const Refusal& refusal) {
+    faults_count(false);
     answer["error"] = {{"name", refusal.name},       {"code", refusal.code}, {"message", refusal.message},
                        {"segment", refusal.segment}, {"fix", refusal.fix},   {"detail", refusal.detail}};
   } catch (const std::exception& error) {
+    faults_count(false);
     answer["broken"] = error.what();  // a defect of the test itself
   }
   return answer;
@@ -128,6 +141,7 @@ json answer_to(Agent& agent, const json& request) {
 template <class Agent>
 int run(Agent& agent) {
   std::ios::sync_with_stdio(false);
+  faults_count(false);
   for (std::string line; std::getline(std::cin, line);)
     std::cout << answer_to(agent, json::parse(line)).dump(-1, ' ', false, json::error_handler_t::replace) << '\n' << std::flush;
   return 0;

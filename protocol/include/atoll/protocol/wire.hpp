@@ -70,11 +70,18 @@ inline ssize_t receive_some(int socket, std::span<char> into, std::vector<Unique
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
+    const auto descriptor = [&](std::size_t i) {
       int fd;
       std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
-      fds.emplace_back(fd);
+      return UniqueFd(fd);
+    };
+    try {
+      fds.reserve(fds.size() + count);
+    } catch (...) {
+      for (std::size_t i = 0; i < count; ++i) descriptor(i).reset();  // ours already: nobody else would close them
+      throw;
     }
+    for (std::size_t i = 0; i < count; ++i) fds.push_back(descriptor(i));
   }
   if (truncated) *truncated = (message.msg_flags & MSG_CTRUNC) != 0;
   return n;
