@@ -58,6 +58,11 @@ SECTIONS: dict[str, list[Promise]] = {
         Promise("Deaths of every sort, one after the other: nothing is lost, nobody is stuck, and the broker's memory, descriptors and files do not grow.",
                 by("random kills", "crash/test_random_kills.py") + by("soak", "crash/test_soak.py"), ("random kills", "soak")),
     ],
+    "Failing calls": [
+        Promise("Memory is reserved before it is promised: a full file system is an error of `create` or `open`, never a signal later.", by("faults") + by("conformance")),
+        Promise("Any allocation or system call of broker or client may fail, once or from then on: the answer is an error that says what to do, and afterwards everything works again.",
+                by("faults"), ("faults",)),
+    ],
     "Neighbours": [
         Promise("A program with every right of a client harms itself, not others: they finish correctly and in time, and the broker stays up within bounds.",
                 by("hostile", "hostile/test_hostile_neighbour.py"), ("attacks",)),
@@ -67,7 +72,7 @@ SECTIONS: dict[str, list[Promise]] = {
     ],
     "The protocol": [
         Promise("The algorithms hold for every interleaving, with a death between any two steps; without any one of their rules they do not.", by("models"), ("models",)),
-        Promise("The memory orders that SPEC.md argues are enough, and each of them is needed.", by("models"), ("weak memory",)),
+        Promise("The memory orders that SPEC.md argues are enough, and each of them is needed.", by("weak memory"), ("weak memory",)),
     ],
 }
 
