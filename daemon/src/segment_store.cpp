@@ -21,7 +21,10 @@ using protocol::Backing;
 using protocol::Role;
 
 Result<UniqueFd> open_data_directory(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  int opened;
+  do opened = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  while (opened < 0 && errno == EINTR);
+  UniqueFd fd(opened);
   if (fd) return fd;
   if (errno == ENOENT || errno == ENOTDIR)
     return fail(Errc::invalid_argument, "options.directory: " + path + " is not a directory", {}, 0, "make the directory first");
