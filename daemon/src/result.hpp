@@ -48,7 +48,7 @@ using Result = tl::expected<T, Failure>;
 [[nodiscard]] inline tl::unexpected<Failure> fail_directory(int error, const std::string& what) {
   auto failure = fail_errno(error, what);
   if (wants(failure.value())) return failure;
-  return fail(Errc::bad_runtime_directory, what + ": " + std::strerror(error));
+  return daemon::fail(Errc::bad_runtime_directory, what + ": " + std::strerror(error));
 }
 
 }  // namespace atoll_ipc::daemon
