@@ -31,7 +31,7 @@ Reserve& the_reserve() {
   return *made;
 }
 
-void* take(std::size_t size) noexcept {
+[[maybe_unused]] void* take(std::size_t size) noexcept {
   Reserve& from = the_reserve();
   const std::lock_guard lock(from.mutex);
   void* const memory = from.memory.allocate(size, std::nothrow);
@@ -39,7 +39,7 @@ void* take(std::size_t size) noexcept {
   return memory;
 }
 
-void give_back(void* memory) noexcept {
+[[maybe_unused]] void give_back(void* memory) noexcept {
   auto* const at = static_cast<std::byte*>(memory);
   if (at < reserve || at >= reserve + kReserve) return std::free(memory);
   Reserve& to = the_reserve();
@@ -59,6 +59,19 @@ bool memory_is_short() noexcept {
 
 }  // namespace atoll_ipc::daemon
 
+// Sanitizers have their own, which must not be mixed with these.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ATOLL_OWN_NEW 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define ATOLL_OWN_NEW 0
+#endif
+#endif
+#ifndef ATOLL_OWN_NEW
+#define ATOLL_OWN_NEW 1
+#endif
+
+#if ATOLL_OWN_NEW
 // The array and nothrow forms of the standard library call these.
 void* operator new(std::size_t size) {
   if (size == 0) size = 1;
@@ -68,3 +81,4 @@ void* operator new(std::size_t size) {
 }
 void operator delete(void* memory) noexcept { atoll_ipc::daemon::give_back(memory); }
 void operator delete(void* memory, std::size_t) noexcept { atoll_ipc::daemon::give_back(memory); }
+#endif

@@ -39,9 +39,11 @@ void clean_up() {
     require(segment->attachments.empty(), "who is dead is attached to nothing");
     b.store->remove(segment);
   }
-  for (const std::string& entry : list_directory(b.runtime.shm.get()).value()) require(entry == "bells" || entry == "runtime", "a removed segment leaves no memory");
+  const auto in_memory = list_directory(b.runtime.shm.get()).value();
+  for (const std::string& entry : in_memory) require(entry == "bells" || entry == "runtime", "a removed segment leaves no memory");
   require(list_directory(b.runtime.segments.get()).value().empty(), "a removed segment leaves no manifest");
-  for (const std::string& entry : list_directory(b.runtime.directory.get()).value()) require(entry.find('@') == std::string::npos, "a removed segment leaves no file");
+  const auto files = list_directory(b.runtime.directory.get()).value();
+  for (const std::string& entry : files) require(entry.find('@') == std::string::npos, "a removed segment leaves no file");
 }
 
 }  // namespace

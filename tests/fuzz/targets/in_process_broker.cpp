@@ -110,6 +110,8 @@ Connection* Line::connection() {
 void Line::turn() {
   const bool stopped = std::exchange(broker_.loop->stopped_, false);
   broker_.loop->run_due_timers();
+  while (broker_.loop->between_ && broker_.loop->between_()) {
+  }
   broker_.loop->stopped_ = broker_.loop->stopped_ || stopped;
 }
 
@@ -121,8 +123,10 @@ std::vector<Answer> Line::say(std::string_view bytes, std::size_t piece, std::sp
     fds = {};
     if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
     int before = -1;
-    for (int unread = 0; connection() != nullptr && ::ioctl(connection()->socket_.get(), FIONREAD, &unread) == 0 && unread > 0 && unread != before; before = unread)
+    for (int unread = 0; connection() != nullptr && ::ioctl(connection()->socket_.get(), FIONREAD, &unread) == 0 && unread > 0 && unread != before; before = unread) {
       connection()->on_ready(EPOLLIN);
+      turn();
+    }
     hear(answers);
     if (n <= 0) break;  // it does not read on: a call waits for its answer
   }
