@@ -75,7 +75,8 @@ SUITES = [
     Suite("fuzz", pytest("tests/fuzz/test_fuzz.py"), "pytest", builds=("cpp", "python", "node")),
     Suite("fuzzing", pytest("tests/fuzz/test_targets.py"), "pytest", builds=("fuzz",), build="build-fuzz", limit=600, quick=False,
           needs=("tests/fuzz/targets/", "tests/fuzz/regressions/")),
-    Suite("hostile", pytest("tests/hostile"), "pytest", builds=("cpp", "python", "node"), needs=("tests/hostile/",)),
+    # Alone: it takes all the memory that it is given.
+    Suite("hostile", pytest("tests/hostile"), "pytest", builds=("cpp", "python", "node"), needs=("tests/hostile/",), alone=True),
     Suite("faults", pytest("tests/faults"), "pytest", needs=("tests/faults/",), limit=600),
     Suite("manifest reader", pytest("tests/manifest_reader"), "pytest", needs=("tests/manifest_reader/",)),
     Suite("python", pytest("bindings/python/tests"), "pytest", builds=("cpp", "python"), needs=("bindings/python/tests/",)),
