@@ -24,6 +24,9 @@ constexpr unsigned kRingsToFence = 4;
 constexpr std::int64_t kPatienceNs = 2'000'000;
 constexpr std::uint64_t kFirstPauses = 32;
 constexpr std::uint64_t kPlentyPauses = 4096;
+constexpr std::uint64_t kLarge = 65536;       // bytes of a record from which on it is worth while to write it where the last one was
+constexpr std::uint64_t kCache = 1u << 20;    // a ring of up to so many bytes stays in the CPU's cache anyway
+constexpr std::uint64_t kBytesPerNs = 64;     // more than any memory takes
 constexpr unsigned kMostLittleRoom = 255;  // times that little room is taken without waiting, after waiting was in vain
 }
 
@@ -258,7 +261,9 @@ ProducerEngine::Room ProducerEngine::raise_limit(std::uint64_t end) {
   // Cursors only grow, so those seen before do as long as they leave enough; looking takes a cache line from each group.
   std::uint64_t most = bound(true);
   // In steps of an eighth of the ring, or of four records if they are large.
-  const std::uint64_t step = std::max(geometry_.capacity / 8, std::min(4 * (end - tail_), geometry_.capacity / 2));
+  std::uint64_t step = std::max(geometry_.capacity / 8, std::min(4 * (end - tail_), geometry_.capacity / 2));
+  if (stride_ == Stride::record) step = 0;
+  if (stride_ == Stride::lap) step = std::max(step, mask_ + 1 - (end & mask_));
   if (end + step > most) most = bound(false);
   if (end > most) return Room::full;
   std::uint64_t raised = std::max(published_limit_, std::min(end + step, most));
@@ -334,7 +339,29 @@ bool ProducerEngine::wait_for_plenty(std::uint64_t end) noexcept {
   return before >= wanted;
 }
 
+// A reader that keeps up leaves the whole ring free, and a producer that goes round in it gets each record's memory from
+// far away, while that of the last record is still in the cache. Where that counts, with large records that are really
+// written and read, it goes back to the ring's start as soon as there is room, and looks for each record whether it should.
+// Records that nobody touches are handed over so fast that asking for room is what takes time: once a lap does. Not where
+// somebody reads on his own, who would miss what is written over.
+ProducerEngine::Stride ProducerEngine::choose_stride(Place& place) noexcept {
+  if (place.span < kLarge || geometry_.capacity <= kCache || attached_.manifest.when_full == protocol::WhenFull::overwrite) return Stride::some;
+  const std::int64_t now = monotonic_ns();
+  const std::uint64_t bytes = (sequence_ - std::exchange(timed_sequence_, sequence_)) * place.span;
+  const bool touched = bytes / kBytesPerNs <= static_cast<std::uint64_t>(now - std::exchange(timed_ns_, now));
+  if (only_loan_ != kNoLoan || header_->observers.load_relaxed() != 0) return Stride::some;
+  if (!touched) return Stride::lap;
+  if (least_cursor() != tail_) return Stride::some;
+  const std::uint64_t offset = tail_ & mask_;
+  if (place.at == tail_ && place.span + protocol::kRecordHeaderSize <= offset) {
+    place.at += geometry_.capacity - offset;
+    place.end += geometry_.capacity - offset;
+  }
+  return Stride::record;
+}
+
 Errc ProducerEngine::make_room(std::uint64_t length, Place& place, Deadline deadline) {
+  stride_ = choose_stride(place);
   const Errc code = wait_for_room(length, place, deadline);
   if (code != Errc::timed_out || !armed_) stop_wanting();
   return code;
@@ -381,7 +408,7 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
     if (room == Room::made) {
       // Taking a little room now would mean another look, and the reader's cache line, for nearly every record. (Where
       // there are others, the CPU is better left to them.)
-      if (waited || limit_ >= place.end + geometry_.capacity / 8 || (clock.left() >= 0 && clock.left() < kPatienceNs)) return Errc::ok;
+      if (waited || stride_ == Stride::record || limit_ >= place.end + geometry_.capacity / 8 || (clock.left() >= 0 && clock.left() < kPatienceNs)) return Errc::ok;
       if ((little_room_left_ > 0 && --little_room_left_ > 0) || !single_file()) return Errc::ok;
       waited = true;
       little_room_ = wait_for_plenty(place.end) ? 0 : std::min(2 * little_room_ + 1, kMostLittleRoom);

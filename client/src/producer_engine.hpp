@@ -126,6 +126,9 @@ class ProducerEngine final : public detail::FastProducer {
   bool wait_for_plenty(std::uint64_t end) noexcept;
   // With which cursor the wait for room is over; to be said before sleeping.
   void want_room(std::uint64_t cursor) noexcept;
+  // How far the limit is raised: for this record, for some, or to the lap's end. `place` may change.
+  enum class Stride : std::uint8_t { record, some, lap };
+  Stride choose_stride(Place& place) noexcept;
   // The wait is over, with or without room.
   void stop_wanting() noexcept;
   Errc wait_for_room(std::uint64_t length, Place& place, Deadline deadline);
@@ -166,6 +169,9 @@ class ProducerEngine final : public detail::FastProducer {
   unsigned rings_ = 0;          // in a row, with few records between
   unsigned little_room_ = 0;    // where waiting for plenty was in vain: how often to take little room before it is tried again
   unsigned little_room_left_ = 0;
+  Stride stride_ = Stride::some;  // of the record that room is made for
+  std::int64_t timed_ns_ = 0;         // when it was chosen last, and
+  std::uint64_t timed_sequence_ = 0;  // sequence_ then
   bool interruptible_ = false;
   bool finished_ = false;
   bool armed_ = false;            // notice_ waits for the cursor armed_for_

@@ -60,6 +60,7 @@ struct Segment {
   std::map<unsigned, Group> groups;
   std::uint64_t next_incarnation = 1;
   std::set<std::int64_t> attachments;
+  std::uint32_t observers = 0;  // of them
   Process maker;  // whose share it is of; unknown after a restart
   bool removed = false;
   bool awaiting_memory = false;          // a memfd segment whose clients may still offer it back

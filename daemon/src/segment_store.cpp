@@ -385,6 +385,7 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
       header.broker_epoch.store_relaxed(epoch_);
       header.active_lanes.store_release(lanes);
       header.active_groups.exchange(groups);
+      header.observers.store_relaxed(segment.observers);
     } else {
       segment.bytes_header()->state.store_release(static_cast<std::uint32_t>(protocol::SegmentState::live));
       segment.bytes_header()->broker_epoch.store_relaxed(epoch_);

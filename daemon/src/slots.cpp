@@ -6,6 +6,7 @@
 
 #include "atoll/protocol/kill_point.hpp"
 #include "atoll/protocol/lock_word.hpp"
+#include "guard.hpp"
 
 namespace atoll_ipc::daemon {
 namespace {
@@ -24,6 +25,14 @@ std::string make_token() {
     out.push_back(digits[b & 15]);
   }
   return out;
+}
+
+// Producers look at it (SPEC.md, "Writing a record"). Who attaches while it is stored may be seen a little late.
+void tell_observers(Segment& segment, std::uint32_t count) {
+  segment.observers = count;
+  if (!segment.stream() || !segment.header) return;
+  static_cast<void>(guarded([&] { segment.stream_header()->observers.store_relaxed(count); }));
+  ATOLL_KILL_POINT("broker.observers");
 }
 
 json slot_entry(const Slot& slot) {
@@ -116,9 +125,26 @@ Attachment& Slots::attach(Slot& slot, Attachment attachment) {
   slot.journalled = true;
   journal_.append(attachment_entry(attachment));
   ATOLL_KILL_POINT("broker.attach.journal");
+  const std::int64_t id = attachment.id;
+  hold(slot, std::move(attachment));
+  return attachments_.at(id);
+}
+
+void Slots::hold(Slot& slot, Attachment attachment) {
+  Segment& segment = *attachment.segment;
   slot.attachments.insert(attachment.id);
-  attachment.segment->attachments.insert(attachment.id);
-  return attachments_[attachment.id] = std::move(attachment);
+  segment.attachments.insert(attachment.id);
+  if (attachment.role == AttachRole::observe) tell_observers(segment, segment.observers + 1);
+  attachments_[attachment.id] = std::move(attachment);
+}
+
+void Slots::let_go(std::map<std::int64_t, Attachment>::iterator at) {
+  const Attachment& attachment = at->second;
+  Segment& segment = *attachment.segment;
+  segment.attachments.erase(attachment.id);
+  if (attachment.role == AttachRole::observe) tell_observers(segment, segment.observers - 1);
+  if (Slot* slot = find(attachment.slot)) slot->attachments.erase(attachment.id);
+  attachments_.erase(at);
 }
 
 Attachment* Slots::attachment(std::int64_t id) {
@@ -131,9 +157,7 @@ void Slots::detach(std::int64_t id) {
   if (at == attachments_.end()) return;
   journal_.append({{"t", "detached"}, {"id", id}});
   ATOLL_KILL_POINT("broker.detach.journal");
-  at->second.segment->attachments.erase(id);
-  if (Slot* slot = find(at->second.slot)) slot->attachments.erase(id);
-  attachments_.erase(at);
+  let_go(at);
 }
 
 bool Slots::is_member(const Segment& segment, unsigned group, unsigned slot, std::uint32_t generation) {
@@ -154,11 +178,7 @@ void Slots::replay(const Replay& replay, const std::map<std::string, SegmentPtr>
   // More than any broker gives out: that of a damaged entry must not keep this one from counting on.
   const auto id_of = [](const json& entry, const char* field) { return static_cast<std::int64_t>(std::min(entry_number(entry, field), std::uint64_t{1} << 62)); };
   const auto drop = [&](std::int64_t id) {
-    const auto at = attachments_.find(id);
-    if (at == attachments_.end()) return;
-    at->second.segment->attachments.erase(id);
-    if (Slot* slot = find(at->second.slot)) slot->attachments.erase(id);
-    attachments_.erase(at);
+    if (const auto at = attachments_.find(id); at != attachments_.end()) let_go(at);
   };
   // With what it holds: the line that gave it back may be one of the damaged.
   const auto drop_slot = [&](unsigned number) {
@@ -210,9 +230,7 @@ void Slots::replay(const Replay& replay, const std::map<std::string, SegmentPtr>
       attachment.writable = entry_flag(entry, "writable");
       attachment.mapped = true;
       drop(attachment.id);
-      slot->attachments.insert(attachment.id);
-      attachment.segment->attachments.insert(attachment.id);
-      attachments_[attachment.id] = std::move(attachment);
+      hold(*slot, std::move(attachment));
     } else if (type == "detached") {
       drop(id_of(entry, "id"));
     }

@@ -70,6 +70,10 @@ class Slots {
   void save(std::vector<nlohmann::json>& entries, std::uint64_t generation) const;
 
  private:
+  // What a slot and a segment know of an attachment, and what the segment's header says.
+  void hold(Slot& slot, Attachment attachment);
+  void let_go(std::map<std::int64_t, Attachment>::iterator at);
+
   Journal& journal_;
   std::map<unsigned, Slot> slots_;
   std::map<std::int64_t, Attachment> attachments_;

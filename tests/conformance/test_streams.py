@@ -1,4 +1,6 @@
 """What every language's producers, consumers and observers do alike: one table of scenarios, run for each."""
+import json
+
 import pytest
 
 from support.agents import LANGUAGES
@@ -245,6 +247,62 @@ def test_an_observer_holds_nothing_back(agents, language):
         agent.call("send", h="p", data=b"%03d" % i + b"x" * 300, timeout_ms=0)
     first = agent.call("receive", h="o", timeout_ms=ENOUGH)
     assert first["lost"] == first["sequence"] > 0
+
+
+def published_tail(agent, name="s"):
+    manifest = json.loads(agent.call("call", method="Manifest", parameters={"name": name})["reply"]["manifest"])
+    [path] = [file["path"] for file in manifest["files"] if file["role"] == "lane"]
+    with open(path, "rb") as file:
+        return int.from_bytes(file.read(392)[384:], "little")
+
+
+LARGE = 1 << 18
+
+
+def large_record(number):
+    return b"%03d" % number * (LARGE // 3)
+
+
+def test_large_records_that_are_read_at_once_take_the_same_memory_again(agents, language):
+    agent = agents(language)
+    pair(agent, capacity=16 * LARGE)
+    for i in range(12):
+        agent.call("send", h="p", data=large_record(i))
+        assert received(agent, 1) == [large_record(i)]
+    assert published_tail(agent) > 3 * 16 * LARGE  # a lap for two or three records, not for fifteen
+    # Who comes later finds the last ones still, without a gap.
+    agent.call("open_consumer", h="d", name="s", group="later", start="earliest")
+    found = received(agent, 1, "d")
+    while found[-1] != large_record(11):
+        found += received(agent, 1, "d")
+    assert found == [large_record(i) for i in range(12 - len(found), 12)]
+
+
+def test_large_records_wait_for_all_groups_before_their_memory_is_taken_again(agents, language):
+    agent = agents(language)
+    pair(agent, capacity=16 * LARGE)
+    agent.call("open_consumer", h="slow", name="s", group="slow")
+    for i in range(12):
+        agent.call("send", h="p", data=large_record(i))
+        assert received(agent, 1) == [large_record(i)]
+    assert received(agent, 12, "slow") == [large_record(i) for i in range(12)]
+
+
+def test_large_records_stay_for_an_observer_though_all_groups_have_read_them(agents, language):
+    agent = agents(language)
+    pair(agent, capacity=16 * LARGE)
+    agent.call("open_observer", h="o", name="s")
+    for i in range(12):
+        agent.call("send", h="p", data=large_record(i))
+        assert received(agent, 1) == [large_record(i)]
+    seen = [agent.call("receive", h="o", timeout_ms=ENOUGH) for _ in range(12)]
+    assert [record["data"] for record in seen] == [large_record(i) for i in range(12)] and {record["lost"] for record in seen} == {0}
+    agent.call("close", h="o")
+    before = published_tail(agent)
+    for i in range(12, 24):
+        agent.call("send", h="p", data=large_record(i))
+        assert received(agent, 1) == [large_record(i)]
+    assert published_tail(agent) - before > 2 * 16 * LARGE
 
 
 def test_an_ephemeral_group_ends_with_its_last_consumer(agents, language):

@@ -95,6 +95,7 @@ def story(agents, runtime, environment: dict[str, str]) -> None:
         assert e.call("get", h="b", timeout_ms=ENOUGH)["data"] == b"new"
         e.call("open_consumer", h="c", name="s", group="g")
         assert [came["data"] for came in drain(e, "c")][-1] == b"4"
+        e.call("open_observer", h="o", name="s")
         sleeper.call("close", h="z")
         sleeper.call("call", method="Status")
         for group in ("sleeping", "whole"):

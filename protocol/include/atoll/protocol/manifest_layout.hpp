@@ -71,7 +71,7 @@ namespace atoll_ipc::protocol {
       {"fields",
        {ATOLL_FIELD(SegmentHeader, active_lanes), ATOLL_FIELD(SegmentHeader, state), ATOLL_FIELD(SegmentHeader, active_groups),
         ATOLL_FIELD(SegmentHeader, changes), ATOLL_FIELD(SegmentHeader, next_generation), ATOLL_FIELD(SegmentHeader, broker_epoch),
-        ATOLL_FIELD(SegmentHeader, when_full)}},
+        ATOLL_FIELD(SegmentHeader, observers), ATOLL_FIELD(SegmentHeader, when_full)}},
       {"states", {{"live", 1}, {"removed", 2}, {"replaced", 3}}},
       {"when_full", {{"block", 1}, {"drop-new", 2}, {"overwrite", 3}}}};
   layout["lane"] = {

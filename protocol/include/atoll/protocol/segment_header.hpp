@@ -3,8 +3,8 @@
 // One page. The broker writes; every client maps it read-only. A client that sees `changes` differ
 // from its own copy asks the broker (Refresh) for the files it lacks. SPEC.md, "Segment header".
 //
-//   0            128           256    260           264      272              280
-//   | HeaderPage | lanes       | state| groups      | changes| next generation | broker epoch |
+//   0            128           256    260           264      272              280            288
+//   | HeaderPage | lanes       | state| groups      | changes| next generation | broker epoch | observers |
 //   1024 .. 2048  kind-specific: a stream's when_full
 #pragma once
 
@@ -39,6 +39,7 @@ struct SegmentHeader {
   Word64 changes;  // +1 after every change of lanes, groups or state
   Word64 next_generation;
   Word64 broker_epoch;
+  Word32 observers;  // how many are attached: a hint to producers, which keep what was read a little longer for them
   alignas(1024) Word32 when_full;  // WhenFull; constant
   std::uint8_t kind_specific[1020];
   std::uint8_t reserved[2048];
@@ -49,6 +50,7 @@ static_assert(offsetof(SegmentHeader, active_groups) == 260);
 static_assert(offsetof(SegmentHeader, changes) == 264);
 static_assert(offsetof(SegmentHeader, next_generation) == 272);
 static_assert(offsetof(SegmentHeader, broker_epoch) == 280);
+static_assert(offsetof(SegmentHeader, observers) == 288);
 static_assert(offsetof(SegmentHeader, when_full) == 1024);
 static_assert(sizeof(SegmentHeader) == kPageSize);
 
