@@ -59,7 +59,7 @@ SECTIONS: dict[str, list[Promise]] = {
                 by("random kills", "crash/test_random_kills.py") + by("soak", "crash/test_soak.py"), ("random kills", "soak")),
     ],
     "Failing calls": [
-        Promise("Memory is reserved before it is promised: a full file system is an error of `create` or `open`, never a signal later.", by("faults") + by("conformance")),
+        Promise("Memory is reserved before it is promised: a full file system, or control group, is an error of `create` or `open`, never a signal later.", by("faults") + by("faults", "faults/test_control_group.py") + by("conformance")),
         Promise("Any allocation or system call of broker or client may fail, once or from then on: the answer is an error that says what to do, and afterwards everything works again.",
                 by("faults"), ("faults",)),
     ],

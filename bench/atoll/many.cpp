@@ -51,8 +51,24 @@ std::size_t list(const std::string& socket) {
   return lines;
 }
 
+// A program may take half of what its user may have, and this one makes everything.
+void start_broker(const std::string& socket) {
+  const char* program = std::getenv("ATOLLD");
+  if (program == nullptr) bench::fail("ATOLLD is not set");
+  const char* arguments[] = {program, "--socket", socket.c_str(), "--program-share", "100", nullptr};
+  pid_t child = 0;
+  if (const int error = posix_spawn(&child, program, nullptr, nullptr, const_cast<char**>(arguments), environ); error != 0)
+    bench::fail(std::string("cannot run ") + program + ": " + std::strerror(error));
+  for (int i = 0; i < 5000; ++i) {
+    if (access(socket.c_str(), F_OK) == 0) return;
+    usleep(1000);
+  }
+  bench::fail("the broker did not start");
+}
+
 void run(const bench::Arguments& arguments) {
   const auto broker = bench::own_broker(arguments);
+  start_broker(broker.socket_path);
   auto client = expect(atoll_ipc::Client::connect(broker), "connect");
   const bench::BrokerFacts facts = bench::broker_facts(client);
   std::uint64_t begin = bench::monotonic_ns();

@@ -7,8 +7,12 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
+#include <algorithm>
 #include <memory>
+
+#include "group_memory.hpp"
 
 namespace atoll_ipc::daemon {
 namespace {
@@ -42,7 +46,28 @@ int open_beneath(int directory, const char* name, int flags, unsigned mode) {
   return ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
 }
 
+constexpr std::uint64_t kUnseen = 1u << 20;        // bytes that are reserved between two looks at the control group
+constexpr std::uint64_t kLeftToOthers = 2u << 20;  // of what it allows
+constexpr auto kTmpfs = 0x01021994;                // TMPFS_MAGIC, which memfds have, too
+
+// Looking takes as long as making a small segment, so it is done for every MiB.
+Result<void> check_group(int fd, std::uint64_t size, const std::string& what) {
+  static std::uint64_t unseen = 0;
+  struct statfs system {};
+  if (::fstatfs(fd, &system) != 0 || system.f_type != kTmpfs) return {};
+  unseen += std::min(size, kUnseen);
+  if (unseen < kUnseen) return {};
+  const auto group = group_memory();
+  if (group && size + kLeftToOthers > group->left())
+    return fail(Errc::no_space,
+                what + ": " + std::to_string(size) + " bytes are needed, the broker's control group allows " + std::to_string(group->limit) + " and uses " +
+                    std::to_string(group->used), {}, size, "remove segments, or raise the memory limit of " + group->path + " (of the container, or of the service)");
+  unseen = 0;
+  return {};
+}
+
 Result<void> reserve(int fd, std::uint64_t size, const std::string& what) {
+  if (auto allowed = check_group(fd, size, what); !allowed) return allowed;
   int error = 0;
   do error = ::fallocate(fd, 0, 0, static_cast<off_t>(size)) == 0 ? 0 : errno;
   while (error == EINTR);

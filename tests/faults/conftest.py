@@ -6,6 +6,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import faults  # noqa: E402
+from support.fixtures import runtime  # noqa: E402, F401
 from world import World  # noqa: E402
 
 _world: list[World] = []

@@ -1,6 +1,6 @@
 """Memory and disk that are really full, on small file systems of their own: a tmpfs at /dev/shm, and a tmpfs and a disk file
 system (ext4 in a file) under the runtime directory and the data. Needs root for the mounts; without, and where a loop device is not
-to be had, the test says so. What a limit of a control group does is not here: the kernel ends who exceeds it, as tests/crash does.
+to be had, the test says so. Limits of control groups: test_control_group.py.
 """
 from __future__ import annotations
 

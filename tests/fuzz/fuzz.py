@@ -129,16 +129,15 @@ def replay(target: str, files: list[pathlib.Path], environment: dict[str, str] |
     return status == 0, output
 
 
-def record(outcomes: list[Outcome]) -> None:
-    """Adds to what tests/fuzz/record.json says."""
+def record(outcome: Outcome) -> None:
+    """Adds it to what tests/fuzz/record.json says."""
     sums = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     date = subprocess.run(["git", "log", "-1", "--format=%cs"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    for outcome in outcomes:
-        row = sums.setdefault(outcome.target, {"cpu_seconds": 0, "executions": 0, "crashes": 0, "commit_date": date})
-        row["cpu_seconds"] += round(outcome.seconds)
-        row["executions"] += outcome.executions
-        row["crashes"] += outcome.crash is not None
-        row["commit_date"] = date
+    row = sums.setdefault(outcome.target, {"cpu_seconds": 0, "executions": 0, "crashes": 0, "commit_date": date})
+    row["cpu_seconds"] += round(outcome.seconds)
+    row["executions"] += outcome.executions
+    row["crashes"] += outcome.crash is not None
+    row["commit_date"] = date
     RECORD.write_text(json.dumps(dict(sorted(sums.items())), indent=1) + "\n")
 
 
@@ -175,6 +174,8 @@ def main() -> int:
             outcome = done.result()
             outcomes.append(outcome)
             print(line(outcome), flush=True)
+            if arguments.record:
+                record(outcome)
     for outcome in outcomes:
         if outcome.crash:
             print(f"\n{outcome.target} (-seed={outcome.seed}): the end of its output is")
@@ -182,8 +183,6 @@ def main() -> int:
             print(f"again: script/fuzz {outcome.target} {outcome.crash}")
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(o) | {"rate": o.rate, "output": o.output[-4000:] if o.crash else ""} for o in outcomes], indent=1) + "\n")
-    if arguments.record:
-        record(outcomes)
     return 1 if any(outcome.crash for outcome in outcomes) else 0
 
 
