@@ -60,7 +60,8 @@ SECTIONS: dict[str, list[Promise]] = {
     ],
     "Failing calls": [
         Promise("Memory is reserved before it is promised: a full file system, or control group, is an error of `create` or `open`, never a signal later.", by("faults") + by("faults", "faults/test_control_group.py") + by("conformance")),
-        Promise("Any allocation or system call of broker or client may fail, once or from then on: the answer is an error that says what to do, and afterwards everything works again.",
+        Promise("Any call of the C library by broker or client may fail, once or from then on, and so may any allocation of the broker and the larger ones of a client "
+                "([operating.md](operating.md) has the exception): the answer is an error that says what to do, and afterwards everything works again.",
                 by("faults"), ("faults",)),
     ],
     "Neighbours": [

@@ -27,6 +27,7 @@ constexpr std::uint64_t kPlentyPauses = 4096;
 constexpr std::uint64_t kLarge = 65536;       // bytes of a record from which on it is worth while to write it where the last one was
 constexpr std::uint64_t kCache = 1u << 20;    // a ring of up to so many bytes stays in the CPU's cache anyway
 constexpr std::uint64_t kBytesPerNs = 64;     // more than any memory takes
+constexpr std::uint64_t kFarthest = 1ull << 61;  // beyond it no positions are skipped any more: they end at 2^62
 constexpr unsigned kMostLittleRoom = 255;  // times that little room is taken without waiting, after waiting was in vain
 }
 
@@ -349,7 +350,7 @@ ProducerEngine::Stride ProducerEngine::choose_stride(Place& place) noexcept {
   const std::int64_t now = monotonic_ns();
   const std::uint64_t bytes = (sequence_ - std::exchange(timed_sequence_, sequence_)) * place.span;
   const bool touched = bytes / kBytesPerNs <= static_cast<std::uint64_t>(now - std::exchange(timed_ns_, now));
-  if (only_loan_ != kNoLoan || header_->observers.load_relaxed() != 0) return Stride::some;
+  if (only_loan_ != kNoLoan || tail_ > kFarthest || !groups_known() || header_->observers.load_relaxed() != 0) return Stride::some;
   if (!touched) return Stride::lap;
   if (least_cursor() != tail_) return Stride::some;
   const std::uint64_t offset = tail_ & mask_;
@@ -395,6 +396,11 @@ Errc ProducerEngine::wait_for_room(std::uint64_t length, Place& place, Deadline 
   for (;;) {
     if (header_->state.load_acquire() != static_cast<std::uint32_t>(protocol::SegmentState::live) || attached_.attachment->lost.load()) return Errc::removed;
     Room room = raise_limit(place.end);
+    if (room != Room::made && stride_ == Stride::record) {  // a group has come meanwhile: no going back
+      stride_ = Stride::some;
+      static_cast<void>(find(length, place));
+      continue;
+    }
     if (room == Room::no_groups) {
       if (auto learned = learn_groups(); !learned) {
         if (learned.error().code() != Errc::no_broker || clock.left() == 0) {

@@ -12,10 +12,10 @@ namespace {
 struct Names {
   const char* limit;
   const char* usage;
-  std::array<const char*, 2> dropped_at_need;  // of memory.stat
+  std::array<const char*, 3> dropped_at_need;  // of memory.stat
 };
-constexpr Names kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", {"total_active_file", "total_inactive_file"}};
-constexpr Names kVersion2{"memory.max", "memory.current", {"active_file", "inactive_file"}};
+constexpr Names kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", {"total_active_file", "total_inactive_file", ""}};  // counts the kernel's own memory apart
+constexpr Names kVersion2{"memory.max", "memory.current", {"active_file", "inactive_file", "slab_reclaimable"}};
 
 struct Hierarchy {
   const Names* names = nullptr;
@@ -37,7 +37,9 @@ std::optional<std::string> path_of_group(bool version2) {
   return std::nullopt;
 }
 
+// Where both versions are mounted, memory is version 1's if that has it.
 std::optional<Hierarchy> find_hierarchy() {
+  std::optional<Hierarchy> found;
   std::ifstream file("/proc/self/mountinfo");
   for (std::string line; std::getline(file, line);) {
     const auto dash = line.find(" - ");
@@ -54,11 +56,11 @@ std::optional<Hierarchy> find_hierarchy() {
     if (root != "/" && path->rfind(root, 0) == 0) path->erase(0, root.size());
     if (*path == "/") path->clear();
     // Without its own namespace a container sees a path that it has no files of; its group is then at the top.
-    if (!std::ifstream(top + *path + "/memory.stat")) path->clear();
-    if (!std::ifstream(top + *path + "/memory.stat")) continue;
-    return Hierarchy{version2 ? &kVersion2 : &kVersion1, top, *path};
+    if (!std::ifstream(top + *path + "/cgroup.procs")) path->clear();
+    found = Hierarchy{version2 ? &kVersion2 : &kVersion1, top, *path};
+    if (!version2) break;
   }
-  return std::nullopt;
+  return found;
 }
 
 std::optional<std::uint64_t> number_in(const std::string& path) {

@@ -383,8 +383,11 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
       protocol::SegmentHeader& header = *segment.stream_header();
       header.state.store_release(static_cast<std::uint32_t>(protocol::SegmentState::live));
       header.broker_epoch.store_relaxed(epoch_);
+      ATOLL_KILL_POINT("broker.adopt.live");
       header.active_lanes.store_release(lanes);
+      ATOLL_KILL_POINT("broker.adopt.lanes");
       header.active_groups.exchange(groups);
+      ATOLL_KILL_POINT("broker.adopt.groups");
       header.observers.store_relaxed(segment.observers);
     } else {
       segment.bytes_header()->state.store_release(static_cast<std::uint32_t>(protocol::SegmentState::live));

@@ -71,7 +71,9 @@ void raise_start(protocol::LanePosition& positions, const std::byte* lane_file, 
     ATOLL_KILL_POINT("broker.group.raising");
     // The cursor last: a broker that comes after one that died here finds it below still.
     positions.next.store_release(at.position);
+    ATOLL_KILL_POINT("broker.group.raising.next");
     positions.cursor.store_release(at.position);
+    ATOLL_KILL_POINT("broker.group.raising.cursor");
   }));
 }
 
@@ -94,6 +96,7 @@ Result<void> SegmentStore::raise_starts(Segment& segment) {
       if (mapping) raise_start(file.lanes[number], (*mapping)->data(), segment.geometry());
     }
     static_cast<void>(guarded([&] { file.started.store_release(1); }));
+    ATOLL_KILL_POINT("broker.group.started.later");
   }
   return {};
 }
@@ -257,6 +260,7 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   for (const auto& [number, mapping] : lanes) raise_start(group_mapping->as<protocol::GroupFile>()->lanes[number], mapping->data(), geometry);
   ATOLL_KILL_POINT("broker.group.raised");
   static_cast<void>(guarded([&] { group_mapping->as<protocol::GroupFile>()->started.store_release(1); }));
+  ATOLL_KILL_POINT("broker.group.started");
   changed(segment);
   Group group;
   group.id = id;

@@ -5,7 +5,7 @@
  * broker then walks from the published tail, may itself die once and begin again, and a second producer
  * goes on with the lane. A reader polls commit words and moves its cursor; a payload may hold any bytes, also
  * such as look like a commit word of this lap or the next. What an earlier lap left is not cleared: the place behind a record is
- * made empty only if its word is of its own lap.
+ * made empty only if its word is of its own lap. If everything has been read the producer may also go back to the ring's start early.
  *
  * Checked: the reader gets exactly the committed records, whole, in order; it is never left waiting; sequence
  * numbers go on after a death. One writer per word and release/acquire: in-order stores are all
@@ -21,6 +21,7 @@
  * FAIL  two_as_one_first_first -DN=3 -DFIRST_COMMITTED_FIRST
  * FAIL  loan_never_claimed   -DN=3 -DNEVER_CLAIMED
  * FAIL  words_never_cleared  -DN=3 -DNEVER_CLEARED
+ * FAIL  back_without_room    -DN=3 -DBACK_WITHOUT_ROOM
  */
 #ifndef N
 #define N 4
@@ -107,8 +108,8 @@ inline silence(where) {
 }
 #endif
 
-/* Begins a record. `lend`: leave it open. */
-inline begin(places, lend) {
+/* Begins a record. `lend`: leave it open. `back`: at the ring's start, though it would fit here. */
+inline begin(places, lend, back) {
 #ifndef NEVER_CLAIMED
   /* The newest open loan is not the last record any more: who walks the lane must be able to pass it. */
   if
@@ -120,7 +121,7 @@ inline begin(places, lend) {
     begun++;
     at = own_tail;
     if
-    :: AT(own_tail) + places > CAP -> at = own_tail + CAP - AT(own_tail);
+    :: back || AT(own_tail) + places > CAP -> at = own_tail + CAP - AT(own_tail);
     :: else -> skip;
     fi;
     /* step 2: two stores, but nobody looks at them before the commit word says so */
@@ -205,6 +206,12 @@ inline settle(l, keep) {
 #define ROOM(size) ((AT(own_tail) + size > CAP -> own_tail + CAP - AT(own_tail) : own_tail) + size + 1 <= cursor + CAP)
 #endif
 
+#ifdef BACK_WITHOUT_ROOM
+#define MAY_GO_BACK(size) (loans == 0 && cursor == own_tail && AT(own_tail) > 0)
+#else
+#define MAY_GO_BACK(size) (loans == 0 && cursor == own_tail && size + 1 <= AT(own_tail))
+#endif
+
 #define ROOM_FOR_TWO(sizes) (loans == 0 && AT(own_tail) + sizes < CAP && own_tail + sizes + 1 <= cursor + CAP)
 
 inline produce() {
@@ -212,10 +219,14 @@ inline produce() {
   :: begun + 1 < N && ROOM_FOR_TWO(2) -> begin_two(1, 1)
   :: begun + 1 < N && ROOM_FOR_TWO(3) -> begin_two(1, 2)
   :: begun + 1 < N && ROOM_FOR_TWO(3) -> begin_two(2, 1)
-  :: begun < N && ROOM(1) -> begin(1, false)
-  :: begun < N && ROOM(2) -> begin(2, false)
-  :: begun < N && loans < 2 && ROOM(1) -> begin(1, true)
-  :: begun < N && loans < 2 && ROOM(2) -> begin(2, true)
+  :: begun < N && ROOM(1) -> begin(1, false, false)
+  :: begun < N && ROOM(2) -> begin(2, false, false)
+  :: begun < N && loans < 2 && ROOM(1) -> begin(1, true, false)
+  :: begun < N && loans < 2 && ROOM(2) -> begin(2, true, false)
+  :: begun < N && MAY_GO_BACK(1) -> begin(1, false, true)
+  :: begun < N && MAY_GO_BACK(2) -> begin(2, false, true)
+  :: begun < N && MAY_GO_BACK(1) -> begin(1, true, true)
+  :: begun < N && MAY_GO_BACK(2) -> begin(2, true, true)
   :: loans > 0 -> settle(0, true)
   :: loans > 0 -> settle(0, false)
   :: loans > 1 -> settle(1, true)

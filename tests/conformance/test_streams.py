@@ -288,6 +288,22 @@ def test_large_records_wait_for_all_groups_before_their_memory_is_taken_again(ag
     assert received(agent, 12, "slow") == [large_record(i) for i in range(12)]
 
 
+@pytest.mark.parametrize("when_full", ["block", "drop-new"])
+def test_a_group_that_comes_between_large_records_finds_room_for_what_follows(agents, language, when_full):
+    agent = agents(language)
+    stream(agent, capacity=16 * LARGE, when_full=when_full)
+    agent.call("open_consumer", h="c", name="s")
+    agent.call("open_producer", h="p", name="s")
+    for i in range(2):
+        agent.call("send", h="p", data=large_record(i))
+        assert received(agent, 1) == [large_record(i)]
+    agent.call("open_consumer", h="late", name="s", group="late", start="earliest")
+    for i in range(2, 12):
+        agent.call("send", h="p", data=large_record(i), timeout_ms=ENOUGH)
+        assert received(agent, 1) == [large_record(i)]
+    assert received(agent, 12, "late") == [large_record(i) for i in range(12)]
+
+
 def test_large_records_stay_for_an_observer_though_all_groups_have_read_them(agents, language):
     agent = agents(language)
     pair(agent, capacity=16 * LARGE)

@@ -5,7 +5,8 @@
 A stream, three groups (automatic and manual, each with several consumers, and an exclusive one) and three producers, all
 of them programs of their own in C++, Python and Node (workers/README.md); an observer; and a bytes segment with a putter
 and a getter. Every few milliseconds one of them is killed
-with SIGKILL and replaced, or stopped for a moment, or the broker is. The seed decides who, when and in which language.
+with SIGKILL and replaced, or stopped for a moment, or the broker is. The seed decides whose place is hit and when, and for the nth
+program of a place its language and its kill point. (What the programs do meanwhile is the machine's.)
 
 What must hold, for each producer that ever was and each group:
 - lost: every record whose send returned was received; none was received that was not at least begun;
@@ -89,6 +90,7 @@ class Worker:
     group: str            # of a consumer
     number: int
     doomed: str           # the kill point where it dies by itself
+    place: int            # in Room.workers
 
     @property
     def does(self) -> str:
@@ -176,10 +178,12 @@ class Room:
 
     def __init__(self, seed: int, runtime: Runtime, folder: pathlib.Path, languages: list[str]) -> None:
         self.languages = languages
-        self.random = random.Random(seed)
+        self.seed = seed
+        self.random = random.Random(f"{seed} blows")  # nothing else draws from it: deaths at kill points come when they come
+        self.begun: collections.Counter[str] = collections.Counter()  # how many programs each place has had
         self.runtime = runtime
         self.folder = folder
-        self.workers: list[Worker] = []
+        self.workers: dict[int, Worker] = {}  # by place
         self.ledgers = {group: Ledger() for group in GROUPS}
         self.story: list[str] = []  # of every worker and blow, for a failure's sake
         self.producers: dict[int, tuple[int, int]] = {}  # of those that are gone: done, attempted
@@ -187,7 +191,7 @@ class Room:
         self.started = 0
         self.accounted: collections.Counter[str] = collections.Counter()  # how much those had done that are gone
         self.worker_points = points_of("client", "protocol/include") if has_kill_points() else []
-        self.broker_points = points_of("daemon") if has_kill_points() else []
+        self.broker_points = points_of("daemon", "protocol/include") if has_kill_points() else []
         self.broker_doomed = ""
         self.broker = start_broker(runtime.socket)
         with Agent("C++") as agent:
@@ -204,28 +208,37 @@ class Room:
         for role in OTHERS:
             self._start(role)
 
-    def _doom(self, points: list[str]) -> str:
-        if not points or self.random.random() < 0.5:
+    def _dice(self, place: str) -> random.Random:
+        """For the next program of a place."""
+        self.begun[place] += 1
+        return random.Random(f"{self.seed} {place} {self.begun[place]}")
+
+    @staticmethod
+    def _doom(points: list[str], dice: random.Random) -> str:
+        if not points or dice.random() < 0.5:
             return ""
-        delicate = [point for point in points if point.startswith(DELICATE)] if self.random.random() < 1 / 3 else []
-        return f"{self.random.choice(delicate or points)}:{int(MOST_PASSAGES ** self.random.random())}"
+        delicate = [point for point in points if point.startswith(DELICATE)] if dice.random() < 1 / 3 else []
+        return f"{dice.choice(delicate or points)}:{int(MOST_PASSAGES ** dice.random())}"
 
     def _words(self, role: str, group: str, record: pathlib.Path) -> list[str]:
         number = str(self.started)
         return {"producer": ["produce", "s", number, str(record)], "consumer": ["consume", "s", group, GROUPS.get(group, ("",))[0], str(record)],
                 "observer": ["observe", "s", str(record)], "putter": ["put", "b", number, str(record)], "getter": ["get", "b", str(record)]}[role]
 
-    def _start(self, role: str, group: str = "", doomed: bool = True) -> None:
+    def _start(self, role: str, group: str = "", doomed: bool = True, place: int | None = None) -> None:
         self.started += 1
-        language = "C++" if role in OTHERS else self.random.choice(self.languages)
+        if place is None:
+            place = len(self.workers)
+        dice = self._dice(str(place))
+        language = "C++" if role in OTHERS else dice.choice(self.languages)
         record = self.folder / f"{self.started}"
         record.write_bytes(b"" if role == "consumer" else bytes(16))
         errors = open(f"{record}.stderr", "w+b")
-        doom = self._doom(self.worker_points) if doomed and (language == "C++" or HAS_PACKAGES) else ""
+        doom = self._doom(self.worker_points, dice) if doomed and (language == "C++" or HAS_PACKAGES) else ""
         process = subprocess.Popen([*COMMANDS[language], *self._words(role, group, record)], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                                    env=os.environ | (PACKAGES if HAS_PACKAGES else {}) | ({"ATOLL_KILL_AT": doom} if doom else {}))
         errors.close()
-        self.workers.append(Worker(language, process, record, role, group, self.started, doom))
+        self.workers[place] = Worker(language, process, record, role, group, self.started, doom, place)
         self.tell(f"worker {self.started}: {language} {group or role}, pid {process.pid} {doom}")
 
     def tell(self, what: str) -> None:
@@ -254,7 +267,7 @@ class Room:
     def progress(self) -> dict[str, int]:
         """How much was done of each sort of work; each must go on."""
         sums = self.accounted.copy()
-        for worker in self.workers:
+        for worker in self.workers.values():
             sums[worker.does] += worker.size()
         return dict(sums)
 
@@ -272,13 +285,12 @@ class Room:
 
     def replace(self, victim: Worker, allowed: tuple[int, ...], doomed: bool = True) -> None:
         self._must_have_ended_well(victim, allowed)
-        self.workers.remove(victim)
         self._account(victim)
-        self._start(victim.role, victim.group, doomed)
+        self._start(victim.role, victim.group, doomed, victim.place)
 
     def bury(self, doomed: bool = True) -> None:
         """Replaces who died at its kill point. Whoever ended without being told to is a failure."""
-        for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
+        for worker in [worker for worker in self.workers.values() if worker.process.poll() is not None]:
             self.tell(f"worker {worker.number} has died at {worker.doomed}")
             self.replace(worker, (), doomed)
             self.counts[f"{worker.language} {worker.role} at a point"] += 1
@@ -288,7 +300,7 @@ class Room:
             self._start_broker(doomed)
 
     def _start_broker(self, doomed: bool = True) -> None:
-        self.broker_doomed = self._doom(self.broker_points) if doomed else ""
+        self.broker_doomed = self._doom(self.broker_points, self._dice("broker")) if doomed else ""
         self.broker = start_broker(self.runtime.socket, environment={"ATOLL_KILL_AT": self.broker_doomed} if self.broker_doomed else {})
 
     def step(self) -> None:
@@ -302,7 +314,7 @@ class Room:
             self._start_broker()
             self.counts["broker"] += 1
             return
-        victim = self.random.choice(self.workers)
+        victim = self.workers[self.random.randrange(len(self.workers))]
         if die < self.broker_share + 0.04:
             self.tell(f"worker {victim.number} is stopped")
             os.kill(victim.process.pid, signal.SIGSTOP)
@@ -363,7 +375,7 @@ class Room:
         ledger = Ledger()
         ledger.last_received = {producer: row.copy() for producer, row in self.ledgers[group].last_received.items()}
         ledger.dealt_with = {producer: row.copy() for producer, row in self.ledgers[group].dealt_with.items()}
-        for worker in self.workers:
+        for worker in self.workers.values():
             if worker.role == "consumer" and worker.group == group:
                 data = worker.record.read_bytes()
                 ledger.add(numpy.frombuffer(data[:len(data) // EVENT.itemsize * EVENT.itemsize], EVENT))
@@ -371,11 +383,11 @@ class Room:
 
     def settle(self) -> None:
         """The producers end, the groups read all that is left, and the consumers end; then the accounts must agree."""
-        for worker in [worker for worker in self.workers if worker.role == "producer"]:
+        for worker in [worker for worker in self.workers.values() if worker.role == "producer"]:
             self._ends(worker)
             # An interpreter that has just begun has no handler yet.
             self._must_have_ended_well(worker, (0, -signal.SIGTERM))
-            self.workers.remove(worker)
+            del self.workers[worker.place]
             self._account(worker)
         last, moved = None, time.monotonic()
         while True:
@@ -388,10 +400,10 @@ class Room:
             if time.monotonic() - moved > STUCK_SECONDS:
                 break  # the accounts say what is missing
             time.sleep(0.05)
-        for worker in list(self.workers):
+        for worker in list(self.workers.values()):
             self._ends(worker)
             self._must_have_ended_well(worker, (0, -signal.SIGTERM))
-            self.workers.remove(worker)
+            del self.workers[worker.place]
             self._account(worker)
         for producer, (done, attempted) in self.producers.items():
             for group in GROUPS:
@@ -414,7 +426,7 @@ class Room:
         return sum(done for done, _ in self.producers.values())
 
     def close(self) -> None:
-        for worker in self.workers:
+        for worker in self.workers.values():
             worker.process.kill()
             worker.process.wait()
         self.broker.kill()
@@ -513,7 +525,7 @@ def main() -> int:
         if shows:
             print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
     if options.record:
-        note("soak" if options.soak else "random kills", f"script/crash {'--soak ' if options.soak else ''}--minutes {summary['seconds'] / 60:.0f} --seed {seed}",
+        note("soak" if options.soak else f"random kills, {summary['seconds'] / 60:.0f} minutes", f"script/crash {'--soak ' if options.soak else ''}--minutes {summary['seconds'] / 60:.0f} --seed {seed}",
              f"{summary['kills']:,} kills, {summary['records']:,} records: 0 lost, 0 stuck, 0 leaked" +
              (f"; the broker had at most {summary['peak']['memory'] / (1 << 20):.1f} MiB and {summary['peak']['descriptors']} descriptors" if options.soak else ""))
     if options.json:

@@ -14,13 +14,15 @@ import tempfile
 
 import pytest
 from scenes import nobody_and_nothing_is_left, scene
+from support.agents import Agent
 from support.broker import start_broker, wait_for_end
 from support.figures import figure
 from support.kill_points import points_of
 from support.victims import Died, Victim
 from works import ENOUGH, drain, number_of, record
 
-POINTS = points_of("daemon")
+POINTS = points_of("daemon", "protocol/include")
+RAISING = ["broker.group.raising", "broker.group.raising.next", "broker.group.raising.cursor"]
 PASSAGES = (1, 2, 5)
 
 
@@ -142,10 +144,11 @@ def test_the_broker_killed(point, passage):
         nobody_and_nothing_is_left(runtime, agents("C++"))
 
 
-def test_a_broker_that_dies_while_it_corrects_a_group_whose_ring_was_lapped_meanwhile():
+@pytest.mark.parametrize("point", RAISING)
+def test_a_broker_that_dies_while_it_corrects_a_group_whose_ring_was_lapped_meanwhile(point):
     """A new group begins at a place that its producer, who did not know of it, has overwritten: the broker moves it on."""
     with scene() as (runtime, agents):
-        broker = start_broker(runtime.socket, environment={"ATOLL_STOP_AT": "broker.group.bit:1", "ATOLL_KILL_AT": "broker.group.raising:1"})
+        broker = start_broker(runtime.socket, environment={"ATOLL_STOP_AT": "broker.group.bit:1", "ATOLL_KILL_AT": f"{point}:1"})
         producer, consumer = agents("C++"), agents("C++")
         producer.call("create", name="s", kind="stream", capacity=4096)
         producer.call("open_producer", h="p", name="s")
@@ -163,8 +166,24 @@ def test_a_broker_that_dies_while_it_corrects_a_group_whose_ring_was_lapped_mean
         nobody_and_nothing_is_left(runtime, agents("C++"))
 
 
+def test_a_broker_that_dies_when_it_has_started_a_group_which_the_one_before_had_not():
+    """The first dies when the group has just been made. Its client starts the next one, which dies when it has seen to the group."""
+    with scene() as (runtime, agents):
+        broker = start_broker(runtime.socket, environment={"ATOLL_KILL_AT": "broker.group.active:1"})
+        producer = agents("C++")
+        producer.call("create", name="s", kind="stream", capacity=4096)
+        producer.call("open_producer", h="p", name="s")
+        producer.call("send", h="p", data=record(0))
+        with Agent("C++", environment={"ATOLL_KILL_AT": "broker.group.started.later:1"}) as consumer:  # its brokers', too; it has no such point itself
+            opening = consumer.begin("open_consumer", h="c", name="s", group="late")
+            assert broker.wait(30) == -signal.SIGKILL
+            assert opening and consumer.answer("open_consumer") is not None
+            assert [number_of(came["data"]) for came in drain(consumer, "c")] == [0]
+        nobody_and_nothing_is_left(runtime, agents("C++"))
+
+
 def test_every_point_of_the_broker_is_passed_in_a_story():
-    elsewhere = {"broker.group.raising",  # above
+    elsewhere = {*RAISING, "broker.group.started.later",  # above
                  "broker.bells.rename"}   # broker/test_kill_points.py begins with nothing
     assert set(POINTS) - set(PASSED) == elsewhere
 

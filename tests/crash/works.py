@@ -176,6 +176,44 @@ class Producing(Work):
         assert drain(self.reader, "c")[-1]["data"] == b"999999"
 
 
+class GoingBack(Work):
+    """Sends large records that are read at once, so that it goes back to the ring's start again and again."""
+
+    name = "a producer of large records"
+    only = ("claim.terminated", "claim.padded", "send.begun", "send.written", "send.committed", "checkpoint.counted", "limit.stored", "tail.sequence", "tail.published")
+    COUNT = 9
+
+    @staticmethod
+    def large(number: int) -> bytes:
+        return b"%06d" % number * 11_000
+
+    def prepare(self) -> None:
+        self.reader = self.agents("C++")
+        self.reader.call("create", name="s", kind="stream", capacity=2 << 20)
+        self.reader.call("open_consumer", h="c", name="s", group="g")
+        self.done = 0
+        self.came: list[bytes] = []
+
+    def act(self, victim: Victim) -> None:
+        victim.call("connect")
+        victim.call("open_producer", h="p", name="s")
+        for number in range(self.COUNT):
+            victim.call("send", h="p", data=self.large(number), timeout_ms=ENOUGH)
+            self.done += 1
+            self.came.append(self.reader.call("receive", h="c", timeout_ms=ENOUGH)["data"])
+        victim.call("finish", h="p")
+        victim.call("close", h="p")
+
+    def check(self) -> None:
+        self.came += [came["data"] for came in drain(self.reader, "c")]
+        assert len(self.came) >= self.done and self.came == [self.large(number) for number in range(len(self.came))]
+        # The lane goes on where it was left, large and small.
+        self.reader.call("open_producer", h="q", name="s")
+        for data in (self.large(self.COUNT), b"999999", self.large(self.COUNT + 1)):
+            self.reader.call("send", h="q", data=data, timeout_ms=ENOUGH)
+            assert self.reader.call("receive", h="c", timeout_ms=ENOUGH)["data"] == data
+
+
 class Dropping(Work):
     """Sends into a stream that drops what does not fit."""
 
@@ -521,5 +559,5 @@ class Surviving(Work):
 
 
 def works(agents, runtime) -> dict[str, Work]:
-    made = [kind(agents) for kind in (Producing, Dropping, Consuming, Draining, Raced, Following, Putting, Contending)] + [Surviving(agents, runtime)]
+    made = [kind(agents) for kind in (Producing, GoingBack, Dropping, Consuming, Draining, Raced, Following, Putting, Contending)] + [Surviving(agents, runtime)]
     return {work.name: work for work in made}

@@ -520,7 +520,7 @@ def forged_manifests(scene):
     other = scene.raw()
     # A connection's first call brought no descriptors; Hello may.
     got["offered memory"] = attempt(other.hello, [fake])
-    scene.must("offering memory that is no segment's", got["offered memory"], "allowed", "EPERM", "ProtocolError", "dropped")
+    scene.must("offering memory that is no segment's", got["offered memory"], "allowed", "EPERM", "ProtocolError", "dropped", "LimitReached")
     os.close(fake)
     other.close()
     connection.close()
@@ -645,7 +645,7 @@ ATTACKS = (truncated_files, punched_holes, reopened_descriptors, scribbled_words
 
 
 def carry_out(scene: Scene, number: int) -> dict:
-    """One attack; what limits and the rate of connections refuse on the way is no success."""
+    """One attack; what limits and the rate of connections refuse on the way is no success, and no attack that was carried out."""
     try:
         return ATTACKS[number - 1](scene)
     except CallError as error:
@@ -667,15 +667,21 @@ def main() -> None:
         if scene.alone:
             print(json.dumps({"attack": number, "got": carry_out(scene, number)}))
             return
-        carried_out: dict[int, int] = {}
+        carried_out = dict.fromkeys(range(1, len(ATTACKS) + 1), 0)
+        refused: dict[int, str] = {}
+        tried: set[int] = set()
         end = time.monotonic() + arguments.loop
-        while time.monotonic() < end or len(carried_out) < len(ATTACKS):
+        while time.monotonic() < end or len(tried) < len(ATTACKS):
             for number in scene.random.sample(range(1, len(ATTACKS) + 1), len(ATTACKS)):
-                carry_out(scene, number)
-                carried_out[number] = carried_out.get(number, 0) + 1
-                if time.monotonic() > end and len(carried_out) == len(ATTACKS):
+                got = carry_out(scene, number)
+                tried.add(number)
+                if set(got) == {"refused"}:
+                    refused[number] = got["refused"]
+                else:
+                    carried_out[number] += 1
+                if time.monotonic() > end and len(tried) == len(ATTACKS):
                     break
-        print(json.dumps({"carried_out": carried_out}))
+        print(json.dumps({"carried_out": carried_out, "refused": refused}))
     except Succeeded as success:
         print(f"attack {number} ({ATTACKS[number - 1].__name__}) succeeded: {success}", file=sys.stderr)
         sys.exit(1)

@@ -3,6 +3,7 @@
 In a test's text: what cannot be tried here. As root the attacker is another user; else it is the same, and may do
 what the kernel lets one user do to itself.
 """
+import collections
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from support.broker import start_broker, stop_broker
 
 needs_two_users = pytest.mark.skipif(not ROOT, reason="needs root, to be several users")
 LOOP_SECONDS = 8.0  # of one loop of all attacks; there are two
+in_loops: collections.Counter[int] = collections.Counter()  # attacks carried out there, by number
 
 
 def test_1_a_file_that_others_have_mapped_cannot_be_cut_where_it_is_a_memfd(neighbourhood):
@@ -208,12 +210,14 @@ def one_loop(neighbourhood, seed):
     for attacker in attackers:
         out, err = attacker.communicate(timeout=120)
         assert attacker.returncode == 0, err
-        done = {int(number): times for number, times in json.loads(out)["carried_out"].items()}
-        assert set(done) == set(range(1, 20)), "every attack was carried out"
-        carried_out.update(done)
+        said = json.loads(out)
+        print(f"refused by limits at last: {said['refused']}")
+        carried_out.update({int(number): times for number, times in said["carried_out"].items()})
+        in_loops.update({int(number): times for number, times in said["carried_out"].items()})
 
 
 def test_honest_programs_finish_in_time_while_all_attacks_go_on_and_the_broker_stays_within_bounds(neighbourhood):
+    in_loops.clear()
     quiet = neighbourhood.pair.round()
     others = HonestPair("work", neighbourhood.agents("Python"), neighbourhood.agents("Node"), 2000)
     others.round()
@@ -224,6 +228,7 @@ def test_honest_programs_finish_in_time_while_all_attacks_go_on_and_the_broker_s
     for each in working:
         each.end()
     second = neighbourhood.use()
+    assert all(in_loops[number] > 0 for number in range(1, 20)), f"not every attack was carried out: {in_loops}"
     for pair in (neighbourhood.pair, others):
         assert len(pair.times) >= 3 and max(pair.times) < ANSWER_SECONDS, f"{len(pair.times)} rounds, the longest {max(pair.times):.1f} s"
     assert neighbourhood.witness.own_records > 10

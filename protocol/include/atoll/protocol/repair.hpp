@@ -45,8 +45,10 @@ template <class Allowed>
 
 // Does the stores of a redo that was found good, then takes it off.
 inline void apply_redo(std::byte* file, Redo& redo, const CheckedRedo& checked) noexcept {
-  for (std::uint32_t i = 0; i < checked.count; ++i)
+  for (std::uint32_t i = 0; i < checked.count; ++i) {
     reinterpret_cast<Word64*>(file + checked.entries[i].offset)->store_release(checked.entries[i].value);
+    ATOLL_KILL_POINT("redo.entry");
+  }
   ATOLL_KILL_POINT("redo.applied");
   redo.count.store_release(0);
 }
@@ -73,13 +75,16 @@ inline void apply_redo(std::byte* file, Redo& redo, const CheckedRedo& checked) 
   if (result == Repaired::applied && (checked.copy_length > put_size || checked.copy_length > size)) result = Repaired::damaged;
   if (result == Repaired::applied) {
     header.change.store_relaxed(header.change.load_relaxed() | 1);
+    ATOLL_KILL_POINT("bytes.repair.odd");
     release_fence();
     std::memcpy(file + kPageSize, file + staging_offset, checked.copy_length);
+    ATOLL_KILL_POINT("bytes.repair.copied");
     apply_redo(file, header.redo, checked);
   }
   const std::uint64_t change = header.change.load_relaxed();
   if ((change & 1) != 0) {
     header.change.store_release(change + 1);
+    ATOLL_KILL_POINT("bytes.repair.even");
     if (result == Repaired::nothing_to_do) result = Repaired::applied;
   }
   return result;
