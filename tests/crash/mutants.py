@@ -23,6 +23,7 @@ class Mutant:
     file: str
     old: str
     new: str
+    hunt: tuple[str, ...] = ()  # other words for script/crash
 
     def apply(self, tree: pathlib.Path) -> None:
         path = tree / self.file
@@ -31,8 +32,7 @@ class Mutant:
         path.write_text(text.replace(self.old, self.new))
 
 
-# Not here, since random kills hit them too seldom: a living holder's lock that is taken away (broker/test_death.py has it),
-# a sleeper that does not look again, and consumers that wake no producer (models wake and room have them).
+# Not here, since random kills hit it too seldom: a living holder's lock that is taken away (broker/test_death.py has it).
 MUTANTS = [
     Mutant("a dead consumer's claims are not given back", "daemon/src/group_recovery.cpp",
            "    if (membership.is_member(membership.context, slot, generation)) continue;\n", "    continue;\n"),
@@ -58,6 +58,12 @@ MUTANTS = [
            "    if (lane.owner || lane.damaged || lane.sealed) continue;\n", "    if (lane.damaged || lane.sealed) continue;\n"),
     Mutant("producers wake nobody", "client/src/bell_ringer.cpp",
            "  std::uint64_t summary = sleepers.summary.exchange(0);\n", "  std::uint64_t summary = sleepers.summary.exchange(0) & 0;\n"),
+    Mutant("a producer makes no fence before it looks for sleepers", "client/include/atoll/fast_path.hpp",
+           "    if (!fence_) return true;\n    protocol::full_fence();\n    return data_sleepers_", "    if (!fence_) return true;\n    return data_sleepers_", ("--peace",)),
+    Mutant("a sleeper does not look again", "client/src/bell_ringer.hpp",
+           "    if (ready()) return learn(true), Woken::look_again;\n    return doze(", "    static_cast<void>(ready);\n    return doze(", ("--peace",)),
+    Mutant("a producer does not see how much room there is", "client/include/atoll/fast_path.hpp",
+           "      if (data.size() > max_payload_ || end > open_until) [[unlikely]]", "      if (data.size() > max_payload_ || end > (at | mask_)) [[unlikely]]"),
 ]
 
 
@@ -80,10 +86,10 @@ def build(tree: pathlib.Path) -> pathlib.Path:
     return directory
 
 
-def hunt(directory: pathlib.Path, seed: int, minutes: float) -> tuple[bool, str, float]:
+def hunt(directory: pathlib.Path, seed: int, minutes: float, words: tuple[str, ...]) -> tuple[bool, str, float]:
     """Random kills with these programs; did they fail, with what, after how many seconds?"""
     begin = time.monotonic()
-    done = subprocess.run([sys.executable, str(ROOT / "tests/crash/random_kills.py"), "--minutes", str(minutes), "--seed", str(seed), "--languages", "C++"],
+    done = subprocess.run([sys.executable, str(ROOT / "tests/crash/random_kills.py"), "--minutes", str(minutes), "--seed", str(seed), "--languages", "C++", *words],
                           env=os.environ | {"ATOLL_BUILD": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if "FAILED" in line or "Error" in line]
     return done.returncode != 0, lines[-1].partition(": ")[2] if lines else "", time.monotonic() - begin
@@ -101,7 +107,7 @@ def main(minutes: float, seed: int, only: str, record: bool) -> int:
             print(f"{i + 1} of {len(chosen)}: {mutant.name} ...", file=sys.stderr, flush=True)
             whole = (tree / mutant.file).read_text()
             mutant.apply(tree)
-            caught, how, seconds = hunt(build(tree), seed, minutes)
+            caught, how, seconds = hunt(build(tree), seed, minutes, mutant.hunt)
             (tree / mutant.file).write_text(whole)
             survivors += not caught
             print(f"{'caught' if caught else 'SURVIVED':8} {seconds:5.0f} s  {mutant.name}" + (f"\n{'':17}{how[:200]}" if caught else ""), flush=True)

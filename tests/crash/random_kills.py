@@ -1,6 +1,6 @@
 """Kills workers and the broker at random for a while, and counts afterwards: script/crash.
 
-    script/crash [--minutes N | --kills N] [--seed S] [--languages L,L] [--soak] [--record] [--json] [--mutants]
+    script/crash [--minutes N | --kills N] [--seed S] [--languages L,L] [--soak | --peace] [--record] [--json] [--mutants]
 
 A stream, three groups (automatic and manual, each with several consumers, and an exclusive one) and three producers, all
 of them programs of their own in C++, Python and Node (workers/README.md); an observer; and a bytes segment with a putter
@@ -200,6 +200,9 @@ class Room:
             for group, (mode, _) in GROUPS.items():
                 agent.call("open_consumer", h=group, name="s", group=group, manual=mode == "manual", exclusive=mode == "exclusive")
             agent.call("create", name="b", kind="bytes", size=4096)
+        self._populate()
+
+    def _populate(self) -> None:
         for _ in range(PRODUCERS):
             self._start("producer")
         for group, (_, members) in GROUPS.items():
@@ -223,14 +226,15 @@ class Room:
     def _words(self, role: str, group: str, record: pathlib.Path) -> list[str]:
         number = str(self.started)
         return {"producer": ["produce", "s", number, str(record)], "consumer": ["consume", "s", group, GROUPS.get(group, ("",))[0], str(record)],
-                "observer": ["observe", "s", str(record)], "putter": ["put", "b", number, str(record)], "getter": ["get", "b", str(record)]}[role]
+                "observer": ["observe", "s", str(record)], "putter": ["put", "b", number, str(record)], "getter": ["get", "b", str(record)],
+                "asker": ["ask", group, str(record)], "answerer": ["answer", group, str(record)]}[role]
 
     def _start(self, role: str, group: str = "", doomed: bool = True, place: int | None = None) -> None:
         self.started += 1
         if place is None:
             place = len(self.workers)
         dice = self._dice(str(place))
-        language = "C++" if role in OTHERS else dice.choice(self.languages)
+        language = "C++" if role not in ("producer", "consumer") else dice.choice(self.languages)
         record = self.folder / f"{self.started}"
         record.write_bytes(b"" if role == "consumer" else bytes(16))
         errors = open(f"{record}.stderr", "w+b")
@@ -474,12 +478,16 @@ def note(what: str, command: str, figures: str) -> None:
     RECORD.write_text(json.dumps({"runs": sorted(rows, key=lambda row: row["what"])}, indent=1) + "\n")
 
 
-def kind_of(soak: bool) -> type[Room]:
-    if not soak:
-        return Room
-    from soak import Soak
+def kind_of(options: argparse.Namespace) -> type[Room]:
+    if options.soak:
+        from soak import Soak
 
-    return Soak
+        return Soak
+    if options.peace:
+        from peace import Peace
+
+        return Peace
+    return Room
 
 
 def main() -> int:
@@ -490,6 +498,7 @@ def main() -> int:
     parser.add_argument("--languages", default=",".join(COMMANDS), help="of the workers (default: %(default)s)")
     parser.add_argument("--mutants", nargs="?", const="", metavar="TEXT", help="break promises one by one instead (those with one of these texts, parted by commas, in their name), and see that each is noticed")
     parser.add_argument("--soak", action="store_true", help="few blows and full rate, and measure the broker (soak.py)")
+    parser.add_argument("--peace", action="store_true", help="no blows: whoever is not woken stays asleep (peace.py)")
     parser.add_argument("--record", action="store_true", help="note the run for docs/guarantees.md (script/guarantees)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = parser.parse_args()
@@ -513,7 +522,7 @@ def main() -> int:
 
     print(f"seed {seed}", file=sys.stderr, flush=True)
     try:
-        summary = run(seed, kills=options.kills, seconds=60 * options.minutes, languages=languages, kind=kind_of(options.soak), report=report)
+        summary = run(seed, kills=options.kills, seconds=60 * options.minutes, languages=languages, kind=kind_of(options), report=report)
     except Failure as failure:
         print(f"{chr(13) if shows else ''}FAILED with seed {seed}: {failure}", file=sys.stderr)
         if failure.story:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import signal
 import statistics
 import threading
@@ -35,8 +36,8 @@ class Soak(Room):
         self.thread = threading.Thread(target=self._measure, daemon=True)
         self.thread.start()
 
-    def _doom(self, points: list[str]) -> str:
-        return super()._doom(points) if points is not self.broker_points else ""
+    def _doom(self, points: list[str], dice: random.Random) -> str:
+        return super()._doom(points, dice) if points is not self.broker_points else ""
 
     def step(self) -> None:
         if self.random.random() < self.broker_share:

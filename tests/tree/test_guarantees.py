@@ -25,3 +25,12 @@ def test_every_promise_is_shown_by_tests_that_are_there(promise):
         file, _, name = test.partition("::")
         assert not file or (TESTS / file).is_file()
         assert not name or f"def {name}(" in (TESTS / file).read_text()
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.text[:40])
+def test_every_promise_has_figures(promise):
+    record = guarantees.load("tests/record.json")
+    assert guarantees.latest(promise, record), "script/test --record has not run all of its suites"
+    wanted = set(promise.figures)
+    have = {name for suite in record.values() for name, _ in suite["figures"]}
+    assert wanted <= have, f"not counted: {wanted - have}"

@@ -12,6 +12,7 @@
 #include <ctime>
 #include <map>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -258,6 +259,35 @@ void get(Client& client, const std::string& segment, const char* path) {
   }
 }
 
+// One record goes to and fro; each side holds it for a while, which ends at any moment of the other's wait.
+void converse(Client& client, const std::string& from, const std::string& to, bool begins, const char* path) {
+  Report report(path);
+  ConsumerOptions options;
+  options.exclusive = true;
+  options.wait = Deadline::in(20s);
+  Consumer consumer = taken(client.open_consumer(from, options), "open_consumer");
+  Producer producer = taken(client.open_producer(to, Deadline::in(20s)), "open_producer");
+  std::vector<std::byte> record(716);
+  std::minstd_rand random(begins ? 1 : 2);
+  for (std::uint64_t sequence = 0; !stop; ++sequence) {
+    if (!begins || sequence > 0) {
+      std::optional<View> view;
+      if (!insist([&] {
+            auto received = consumer.receive(kLong);
+            if (received) view.emplace(std::move(*received));
+            return received ? Result<void>{} : Result<void>(tl::unexpected(received.error()));
+          }, "receive")) return;
+      static_cast<void>(checked(view->data()));
+    }
+    const std::uint64_t until = now() + random() % 80'000;
+    while (now() < until) {
+    }
+    fill(record.data(), begins ? 1 : 2, sequence);
+    if (!insist([&] { return producer.send(std::span(record).first(length_of(begins ? 1 : 2, sequence)), kLong); }, "send")) return;
+    report.one_more();
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -273,6 +303,8 @@ int main(int argc, char** argv) {
   else if (role == "observe") observe(client, argv[2], argv[3]);
   else if (role == "put") put(client, argv[2], static_cast<std::uint32_t>(std::stoul(argv[3])), argv[4]);
   else if (role == "get") get(client, argv[2], argv[3]);
+  else if (role == "ask") converse(client, std::string("answer") + argv[2], std::string("ask") + argv[2], true, argv[3]);
+  else if (role == "answer") converse(client, std::string("ask") + argv[2], std::string("answer") + argv[2], false, argv[3]);
   else consume(client, argv[2], argv[3], argv[4], argv[5]);
   return 0;
 }
