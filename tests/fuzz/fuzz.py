@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import asdict, dataclass
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -86,13 +87,32 @@ def execute(target: str, words: list[str], seconds: float, environment: dict[str
             for memory in leftovers.shared_memory(folder):
                 shutil.rmtree(memory, ignore_errors=True)
         shutil.rmtree(directory, ignore_errors=True)
-        # A confined target empties its broker's folder in shared memory and may not remove it.
-        above = pathlib.Path(f"/dev/shm/atoll-{os.getuid()}")
-        for folder in [*above.glob("*"), above]:
+        remove_emptied_folders()
+
+
+def remove_emptied_folders() -> None:
+    """A confined target empties its broker's folder in shared memory and may not remove it. A folder of somebody else is empty for a moment
+    only, when it is made or removed."""
+    above = pathlib.Path(f"/dev/shm/atoll-{os.getuid()}")
+
+    def empty() -> set[pathlib.Path]:
+        found = set()
+        for folder in above.glob("*"):
             try:
-                folder.rmdir()
+                if not any(folder.iterdir()):
+                    found.add(folder)
             except OSError:
-                pass  # not empty: somebody's
+                pass  # it has gone
+        return found
+
+    if not (before := empty()):
+        return
+    time.sleep(0.5)
+    for folder in [*(before & empty()), above]:
+        try:
+            folder.rmdir()
+        except OSError:
+            pass  # gone, or not empty: somebody's
 
 
 def number(pattern: str, output: str) -> int:
