@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "group_memory.hpp"
+#include "control_group.hpp"
 
 namespace atoll_ipc::daemon {
 namespace {
@@ -51,13 +51,13 @@ constexpr std::uint64_t kLeftToOthers = 2u << 20;  // of what it allows
 constexpr auto kTmpfs = 0x01021994;                // TMPFS_MAGIC, which memfds have, too
 
 // Looking takes as long as making a small segment, so it is done for every MiB.
-Result<void> check_group(int fd, std::uint64_t size, const std::string& what) {
+Result<void> check_control_group(int fd, std::uint64_t size, const std::string& what) {
   static std::uint64_t unseen = 0;
   struct statfs system {};
   if (::fstatfs(fd, &system) != 0 || system.f_type != kTmpfs) return {};
   unseen += std::min(size, kUnseen);
   if (unseen < kUnseen) return {};
-  const auto group = group_memory();
+  const auto group = tightest_control_group();
   if (group && size + kLeftToOthers > group->left())
     return fail(Errc::no_space,
                 what + ": " + std::to_string(size) + " bytes are needed, the broker's control group allows " + std::to_string(group->limit) + " and uses " +
@@ -67,7 +67,7 @@ Result<void> check_group(int fd, std::uint64_t size, const std::string& what) {
 }
 
 Result<void> reserve(int fd, std::uint64_t size, const std::string& what) {
-  if (auto allowed = check_group(fd, size, what); !allowed) return allowed;
+  if (auto allowed = check_control_group(fd, size, what); !allowed) return allowed;
   int error = 0;
   do error = ::fallocate(fd, 0, 0, static_cast<off_t>(size)) == 0 ? 0 : errno;
   while (error == EINTR);

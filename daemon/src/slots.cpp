@@ -132,10 +132,11 @@ Attachment& Slots::attach(Slot& slot, Attachment attachment) {
 
 void Slots::hold(Slot& slot, Attachment attachment) {
   Segment& segment = *attachment.segment;
+  const bool observes = attachment.role == AttachRole::observe;
   slot.attachments.insert(attachment.id);
   segment.attachments.insert(attachment.id);
-  if (attachment.role == AttachRole::observe) tell_observers(segment, segment.observers + 1);
   attachments_[attachment.id] = std::move(attachment);
+  if (observes) tell_observers(segment, segment.observers + 1);  // last: nothing can fail any more
 }
 
 void Slots::let_go(std::map<std::int64_t, Attachment>::iterator at) {

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import time
 
 import pytest
 from support.agents import Agent, AgentError
@@ -35,11 +34,6 @@ class Group:
             pytest.skip(f"no control group can be made here: {error}")
 
     def end(self) -> None:
-        for _ in range(100):  # a process that has ended leaves it a little later
-            try:
-                return self.path.rmdir()
-            except OSError:
-                time.sleep(0.05)
         self.path.rmdir()
 
 

@@ -11,7 +11,7 @@
 
 namespace atoll_ipc::daemon {
 
-struct GroupMemory {
+struct ControlGroup {
   std::string path;          // of the tightest group
   std::uint64_t limit = 0;   // bytes
   std::uint64_t used = 0;    // without what the kernel can drop at once
@@ -19,6 +19,6 @@ struct GroupMemory {
 };
 
 // The group, among this process's and those above it, that leaves the least; none: there is no limit that can be seen.
-[[nodiscard]] std::optional<GroupMemory> group_memory() noexcept;
+[[nodiscard]] std::optional<ControlGroup> tightest_control_group() noexcept;
 
 }  // namespace atoll_ipc::daemon

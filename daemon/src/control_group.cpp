@@ -1,4 +1,4 @@
-#include "group_memory.hpp"
+#include "control_group.hpp"
 
 #include <array>
 #include <cstdlib>
@@ -70,10 +70,10 @@ std::optional<std::uint64_t> number_in(const std::string& path) {
   return std::nullopt;  // "max", or no such file
 }
 
-std::optional<GroupMemory> memory_of(const std::string& folder, const Names& names) {
+std::optional<ControlGroup> memory_of(const std::string& folder, const Names& names) {
   const auto limit = number_in(folder + "/" + names.limit), usage = number_in(folder + "/" + names.usage);
   if (!limit || !usage || *limit > 1ull << 60) return std::nullopt;
-  GroupMemory memory{folder, *limit, *usage};
+  ControlGroup memory{folder, *limit, *usage};
   std::ifstream stat(folder + "/memory.stat");
   for (std::string name; stat >> name;) {
     std::uint64_t bytes = 0;
@@ -86,11 +86,11 @@ std::optional<GroupMemory> memory_of(const std::string& folder, const Names& nam
 
 }  // namespace
 
-std::optional<GroupMemory> group_memory() noexcept {
+std::optional<ControlGroup> tightest_control_group() noexcept {
   try {
     const auto hierarchy = find_hierarchy();
     if (!hierarchy) return std::nullopt;
-    std::optional<GroupMemory> tightest;
+    std::optional<ControlGroup> tightest;
     for (std::string path = hierarchy->path;; path.erase(path.rfind('/'))) {
       if (const auto memory = memory_of(hierarchy->top + path, *hierarchy->names); memory && (!tightest || memory->left() < tightest->left())) tightest = memory;
       if (path.empty()) return tightest;
