@@ -124,6 +124,7 @@ def test_sleepers_hear_of_the_brokers_death_and_of_the_next_ones_start(broker):
     broker.kill()
     assert word(bells, 128, 4) & 1 << 30, "the kernel marks the word"
     broker.start()
+    broker.connect().call("Status")  # it takes connections a moment before it serves
     assert word(bells, 128, 4) == broker.process.pid | 1 << 31
 
 
