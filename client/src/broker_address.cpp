@@ -80,7 +80,7 @@ Result<BrokerAddress> find_broker_address(const std::string& option) {
     address.path = runtime != nullptr && *runtime == '/' ? std::string(runtime) + "/atoll/atoll.sock"
                                                          : "/tmp/atoll-" + std::to_string(::geteuid()) + "/atoll.sock";
     address.default_directory = true;
-    if (::access("/run/atoll/atoll.sock", F_OK) == 0) address.fallback = "/run/atoll/atoll.sock";
+    if (::access(kMachineSocket, F_OK) == 0) address.fallback = kMachineSocket;
   } else if (address.path.front() != '/') {
     char here[PATH_MAX];
     if (::getcwd(here, sizeof here) == nullptr) return fail(Errc::system_error, std::string("getcwd: ") + std::strerror(errno));
@@ -90,7 +90,7 @@ Result<BrokerAddress> find_broker_address(const std::string& option) {
   return address;
 }
 
-Result<protocol::UniqueFd> connect_to_broker(const std::string& path, bool system_service) {
+Result<protocol::UniqueFd> connect_to_broker(const std::string& path) {
   sockaddr_un address;
   if (!fill_address(path, address)) return path_too_long(path);
   protocol::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -108,7 +108,7 @@ Result<protocol::UniqueFd> connect_to_broker(const std::string& path, bool syste
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
     return fail(Errc::system_error, std::string("SO_PEERCRED: ") + std::strerror(errno));
   bool trusted = peer.uid == ::geteuid() || peer.uid == 0;
-  if (!trusted && system_service) {
+  if (!trusted && path == kMachineSocket) {
     struct stat status {};
     trusted = ::stat(directory_of(path).c_str(), &status) == 0 && status.st_uid == peer.uid;
   }

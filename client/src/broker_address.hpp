@@ -19,8 +19,11 @@ struct BrokerAddress {
 // From the option, $ATOLL_SOCKET, $XDG_RUNTIME_DIR, /tmp/atoll-<uid>.
 Result<BrokerAddress> find_broker_address(const std::string& option);
 
-// One connect(2), checking who listens. no_broker: nobody does.
-Result<protocol::UniqueFd> connect_to_broker(const std::string& path, bool system_service);
+// Of the machine's broker, whose user is whoever owns the directory.
+inline constexpr const char* kMachineSocket = "/run/atoll/atoll.sock";
+
+// One connect(2), checking who listens: this user, root, or at kMachineSocket its owner. no_broker: nobody does.
+Result<protocol::UniqueFd> connect_to_broker(const std::string& path);
 
 // Starts `atolld --autostart --socket PATH`, detached: own session, no descriptors of ours but a pipe.
 // Returns the pipe's end once it is under way; a BrokerStart listens at it.

@@ -86,11 +86,24 @@ Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
   std::int64_t pause_ns = 200'000;
   bool started = false;
   BrokerStart start;
+  const bool only_fallback = bound_to_fallback();
   for (;;) {
-    auto socket = connect_to_broker(address_.path, false);
+    auto socket = only_fallback ? Result<UniqueFd>(fail(Errc::no_broker)) : connect_to_broker(address_.path);
+    if (socket) over_fallback_ = false;
     if (socket || socket.error().code() != Errc::no_broker) return socket;
-    if (!address_.fallback.empty())
-      if (auto system = connect_to_broker(address_.fallback, true)) return system;
+    if (!address_.fallback.empty()) {
+      auto system = connect_to_broker(address_.fallback);
+      if (system) over_fallback_ = true;
+      if (system || (only_fallback && system.error().code() != Errc::no_broker)) return system;
+    }
+    if (only_fallback) {
+      if (!options_.start_broker || monotonic_ns() + pause_ns > end)
+        return fail(Errc::no_broker, "the machine's broker at " + address_.fallback + ", which knows what this program has open, is away", {}, 0,
+                    "start it (`systemctl start atolld`); what is open goes on with it");
+      if (auto waited = start.wait(pause_ns); !waited) return tl::unexpected(waited.error());
+      pause_ns = std::min<std::int64_t>(pause_ns + pause_ns / 2, 100'000'000);
+      continue;
+    }
     if (!options_.start_broker) return socket;
     if (!started || pause_ns >= 100'000'000) {
       auto started_now = start_broker(options_.atolld_path, address_);
@@ -363,7 +376,8 @@ void Session::revive() noexcept {
       const ssize_t n = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;  // it lives
     }
-    static_cast<void>(connect_locked(1'000'000'000));
+    // Who sleeps hears records while the machine's broker is away, and asks again soon: nothing to wait for here.
+    static_cast<void>(connect_locked(bound_to_fallback() ? 0 : 1'000'000'000));
     ATOLL_KILL_POINT("revive.connected");
   } catch (...) {
   }

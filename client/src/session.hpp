@@ -91,12 +91,15 @@ class Session : public std::enable_shared_from_this<Session> {
                                 std::int64_t timeout_ns, bool interruptible, bool for_text = false, bool* answered = nullptr);
   Result<Reply> exchange_in_step(std::string_view method, const nlohmann::json& parameters, std::int64_t timeout_ns, bool for_text = false);
   Result<protocol::UniqueFd> reach_locked(std::int64_t timeout_ns);
+  // No other broker knows what this session has open: while the machine's is away, as when it is restarted, it waits for that one.
+  [[nodiscard]] bool bound_to_fallback() const noexcept { return over_fallback_ && !attachments_.empty(); }
 
   const ConnectOptions options_;
   BrokerAddress address_;
   const std::uint64_t identity_;
 
   std::mutex mutex_;  // guards what follows up to the atomics
+  bool over_fallback_ = false;  // reached last at address_.fallback: the machine's broker
   protocol::UniqueFd socket_;
   protocol::UniqueFd life_;
   std::string token_;
