@@ -67,7 +67,7 @@ export interface CreateStreamOptions extends AnyCreateOptions {
 export interface CreateBytesOptions extends AnyCreateOptions {
   kind: 'bytes';
   size: number | bigint;
-  /** The longest put; null: none. Default: size up to 16 MiB, else none. */
+  /** The longest put; null or 0: none. Default: size up to 16 MiB, else none. */
   putSize?: number | bigint | null;
 }
 export type CreateOptions = CreateStreamOptions | CreateBytesOptions;

@@ -18,9 +18,9 @@ class Bytes {
     this.name = name;
     this.closed = false;
     this._closing = null;
-    this._queue = new WaitQueue(handle, id, name);
+    this._queue = new WaitQueue(handle, id, name, { ordered: false });
     this._memory = null;
-    this._flushing = Promise.resolve();  // settles when no flush is under way
+    this._flushing = null;  // while a flush is under way on another thread: settles when it is over
     const { size, mode } = this.info();
     this.size = size;
     this.mode = mode;
@@ -66,9 +66,13 @@ class Bytes {
     const { offset = 0, length = 0, wait = true } = object(options, 'flush: options', ['offset', 'length', 'wait']);
     const [from, bytes] = [count(offset, 'flush: offset'), count(length, 'flush: length')];
     boolean(wait, 'flush: wait');
-    await this._settled();
+    this._check();
+    while (this._flushing !== null) await this._flushing;
+    this._check();
     const flush = run(native.bytesFlush(this._handle, from, bytes, wait));
-    this._flushing = flush.catch(() => {});
+    this._flushing = flush.catch(() => {}).then(() => {
+      this._flushing = null;
+    });
     return flush;
   }
 
@@ -79,10 +83,13 @@ class Bytes {
     const bytes = bytesOf(data);
     const end = performance.now() + timeoutMs;
     for (let pause = kFirstRetryMs; ; pause = Math.min(2 * pause, kLastRetryMs)) {
-      await this._settled();
+      this._check();
+      while (this._flushing !== null) await this._flushing;
+      this._check();
       const number = native.bytesPut(this._handle, bytes);
       if (number !== status.TIMED_OUT || performance.now() + pause > end) return this._done(number, data);
       await new Promise((resolve, reject) => {
+        if (signal?.aborted) return reject(signal.reason);
         const abort = () => {
           clearTimeout(timer);
           reject(signal.reason);
@@ -101,11 +108,11 @@ class Bytes {
     const limits = waiting(options, 'get', ['after']);
     const { after: given = 0n } = options || {};
     const after = count(given, 'get: after');
-    await this._settled();
-    if (this._queue.empty) {
-      const content = this._get(after);
-      if (content !== PENDING) return content;
-    }
+    this._check();
+    while (this._flushing !== null) await this._flushing;
+    this._check();
+    const content = this._get(after);
+    if (content !== PENDING) return content;
     return this._queue.wait(() => this._get(after), limits, 'get of');
   }
 
@@ -131,22 +138,22 @@ class Bytes {
       this.closed = true;
       this._queue.close();
       if (this._memory !== null) native.detach(this._memory.buffer);
-      this._closing = this._flushing.then(() => run(native.closeHandle(this._handle)));
+      this._closing = this._close();
     }
     return this._closing;
   }
 
   // ---- Inside ------------------------------------------------------------------------------------
 
-  _check() {
-    if (this.closed) throw closed(this.name);
+  // The C handle is one thread's at a time. Who waits for a flush looks again when it is over, for another one may have
+  // begun, and goes on without giving way in between: so each says `while (this._flushing ...)` itself.
+  async _close() {
+    while (this._flushing !== null) await this._flushing;
+    return run(native.closeHandle(this._handle));
   }
 
-  // The C handle is one thread's at a time: waits for a flush on another thread.
-  async _settled() {
-    this._check();
-    await this._flushing;
-    this._check();
+  _check() {
+    if (this.closed) throw closed(this.name);
   }
 
   _get(after) {

@@ -19,6 +19,13 @@ const kStarts = { earliest: 0, latest: 1 };
 const kStartBack = 2;
 const kFlags = { manual: 1, exclusive: 2, ephemeral: 4, privateViews: 8, spin: 16 };
 
+// As the library wants it: 0 chooses, -1 is none. What is beyond all memory is refused there.
+function putSizeOf(given) {
+  if (given === undefined) return 0;
+  const size = given === null ? 0 : Number(count(given, 'create: putSize'));
+  return size === 0 ? -1 : Math.min(size, 2 ** 62);
+}
+
 async function connect(options) {
   const { socket, startBroker = true, timeoutMs = kConnectMs, atolldPath } =
     object(options, 'connect: options', ['socket', 'startBroker', 'timeoutMs', 'atolldPath']);
@@ -45,7 +52,7 @@ class Client {
     string(name, 'create: name');
     const given = object(options, 'create: options', ['kind', 'capacity', 'whenFull', 'alignment', 'size', 'putSize', 'backing',
       'directory', 'access']);
-    const { kind = 'stream', backing = 'shm', capacity = 0, alignment = 0, size = 0, putSize = 0, directory, access } = given;
+    const { kind = 'stream', backing = 'shm', capacity = 0, alignment = 0, size = 0, putSize, directory, access } = given;
     const kindNumber = choice(kind, 'create: kind', kKinds);
     const foreign = (kind === 'bytes' ? ['capacity', 'whenFull', 'alignment'] : ['size', 'putSize'])
       .find((option) => given[option] !== undefined);
@@ -57,7 +64,7 @@ class Client {
       capacity: count(capacity, 'create: capacity'),
       alignment: small(alignment, 'create: alignment', 0, 2 ** 31),
       size: count(size, 'create: size'),
-      putSize: putSize === null ? -1 : Number(count(putSize, 'create: putSize')),
+      putSize: putSizeOf(putSize),
       directory: directory === undefined ? undefined : string(directory, 'create: directory'),
       access: access === undefined ? undefined : string(access, 'create: access'),
     }));

@@ -32,11 +32,13 @@ const kLeastPatience = 0.01;
 const kWaitsWithoutPatience = 64;
 
 class WaitQueue {
-  // handle, id: as the addon gave them. name: the segment's, for errors.
-  constructor(handle, id, name) {
+  // handle, id: as the addon gave them. name: the segment's, for errors. ordered: who waits behind another one cannot be
+  // done before that one.
+  constructor(handle, id, name, { ordered = true } = {}) {
     this._handle = handle;
     this._id = id;
     this._name = name;
+    this._ordered = ordered;
     this._first = null;
     this._last = null;
     this._armed = false;  // the library wakes this handle
@@ -57,6 +59,7 @@ class WaitQueue {
   // pause: ms until the first try.
   wait(attempt, { timeoutMs, signal }, what, pause = 0) {
     if (this.closed) return Promise.reject(closed(this._name));
+    if (signal?.aborted) return Promise.reject(signal.reason);  // it would not tell again
     return new Promise((resolve, reject) => {
       const entry = { attempt, resolve, reject, what, timeoutMs, signal, timer: null, abort: null, previous: this._last, next: null };
       if (this._last === null) this._first = entry;
@@ -77,9 +80,12 @@ class WaitQueue {
     });
   }
 
-  // Tries what waits, in order, until one cannot be done.
+  // Tries what waits, in order, until one cannot be done; all of it if the order does not matter.
   pump() {
-    while (this._first !== null && this._try(this._first));
+    for (let entry = this._first, next; entry !== null; entry = next) {
+      next = entry.next;
+      if (!this._try(entry) && this._ordered) return;
+    }
   }
 
   // The library woke this handle.
@@ -187,7 +193,7 @@ class WaitQueue {
     const left = Math.max(0, end - performance.now());
     entry.timer = setTimeout(() => {
       if (left > kLongestTimer) return this._startTimer(entry, end);
-      if (entry === this._first && this._try(entry)) return this.pump();
+      if ((entry === this._first || !this._ordered) && this._try(entry)) return this.pump();
       this._fail(entry, new AtollError('TIMED_OUT', `${entry.what} "${this._name}": nothing for ${entry.timeoutMs} ms`, {
         segment: this._name,
         fix: 'wait longer, or check that the other side is running with `atoll show`',

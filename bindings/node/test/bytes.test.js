@@ -4,7 +4,7 @@ const { test } = require('node:test');
 const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
-const { withBroker, name, keep, child, directory } = require('./support.js');
+const { atoll, withBroker, name, keep, child, directory } = require('./support.js');
 
 const context = withBroker();
 
@@ -104,12 +104,49 @@ test('get waits for the next put, of another process, too', async () => {
   await assert.rejects(handle.get({ after: 1n, signal: AbortSignal.abort() }), { name: 'AbortError' });
 });
 
+test('a get that waits for a later version does not hold up a get of what is there', async () => {
+  const { handle } = await bytes();
+  await handle.put('one');
+  const later = handle.get({ after: 2n });
+  const next = handle.get({ after: 1n });
+  assert.strictEqual((await handle.get({ timeoutMs: 1000 })).data.toString(), 'one');
+  await handle.put('two');
+  assert.strictEqual((await next).version, 2n);
+  await handle.put('three');
+  assert.strictEqual((await later).version, 3n);
+});
+
+test('a signal that is given in the same turn ends a get that would wait', async () => {
+  const { handle } = await bytes();
+  const abort = new AbortController();
+  const waiting = handle.get({ after: 0n, signal: abort.signal });
+  abort.abort();
+  await assert.rejects(waiting, { name: 'AbortError' });
+});
+
+test('close waits for every flush that was begun before it', async () => {
+  const place = fs.mkdtempSync(path.join(directory, 'files-'));
+  const { handle } = await bytes({ size: 64 << 20, backing: 'file', directory: place });
+  handle.buffer.fill(1);
+  const over = [];
+  const first = handle.flush().then(() => over.push('first'));
+  const second = handle.flush({ length: 1, wait: false }).then(() => over.push('second'), () => over.push('second'));
+  await new Promise(setImmediate);
+  await handle.close().then(() => over.push('close'));
+  await Promise.all([first, second]);
+  assert.deepStrictEqual(over, ['first', 'second', 'close']);
+});
+
 test('a put longer than the segment allows says how long one may be', async () => {
   const { handle } = await bytes({ size: 100, putSize: 50 });
   const error = await handle.put(Buffer.alloc(51)).then(() => null, (reason) => reason);
   assert.deepStrictEqual([error.code, error.detail], ['TOO_LARGE', 50]);
-  const { handle: none } = await bytes({ putSize: null });
-  await assert.rejects(none.put('x'), { code: 'TOO_LARGE' });
+  for (const putSize of [null, 0, 0n]) {
+    const { handle: none } = await bytes({ putSize });
+    assert.strictEqual(none.info().putSize, 0);
+    await assert.rejects(none.put('x'), { code: 'TOO_LARGE' });
+  }
+  await assert.rejects(bytes({ putSize: 2n ** 64n - 1n }), atoll.AtollError);
 });
 
 test('backing file: the content is in the directory given', async () => {

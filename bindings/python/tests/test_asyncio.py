@@ -2,6 +2,7 @@
 import asyncio
 import os
 import select
+import socket
 import time
 
 import pytest
@@ -259,3 +260,61 @@ def test_a_producer_is_told_of_room_although_a_smaller_record_went_ahead_meanwhi
         consumer.receive_bytes(timeout=ENOUGH)
     assert poll.poll(1000 * ENOUGH)
     producer.send(b"y" * 1500, timeout=0)
+
+
+def test_closing_a_handle_ends_the_tasks_that_wait_for_it(client, stream, names):
+    _, consumer = stream()
+    name = names()
+    client.create(name, kind="bytes", size=64)
+    memory = client.open_bytes(name)
+
+    async def main():
+        waiting = [asyncio.create_task(consumer.receive_async()), asyncio.create_task(memory.get_async())]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        consumer.close()
+        with memory:
+            pass
+        for task in waiting:
+            with pytest.raises(atoll.errors.Closed):
+                await task
+        # The descriptor's number is free for others now.
+        one, other = socket.socketpair()
+        with one, other:
+            one.setblocking(False)
+            other.send(b"x")
+            assert await asyncio.get_running_loop().sock_recv(one, 1) == b"x"
+
+    run(main())
+
+
+def test_another_thread_may_close_a_handle_while_a_task_waits(stream):
+    _, consumer = stream()
+
+    async def main():
+        waiting = asyncio.create_task(consumer.receive_async())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(consumer.close)
+        with pytest.raises((atoll.errors.Closed, atoll.errors.InUse)):  # InUse: it tries while the other thread still closes
+            await waiting
+
+    run(main())
+
+
+def test_gets_that_wait_for_different_versions_do_not_hold_each_other_up(client, names):
+    name = names()
+    client.create(name, kind="bytes", size=64)
+    memory = client.open_bytes(name, mode="r+")
+
+    async def main():
+        later = [asyncio.create_task(memory.get_async(after=2)) for _ in range(3)]
+        first = asyncio.create_task(memory.get_async())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        memory.put(b"one")
+        assert await first == b"one"
+        memory.put(b"two")
+        memory.put(b"three")
+        assert await asyncio.gather(*later) == [b"three"] * 3
+
+    run(main())

@@ -178,3 +178,17 @@ def test_files_survive_in_their_directory(client, name, tmp_path):
         writer.write_at(0, b"on disk")
         writer.flush()
     assert any(b"on disk" in path.read_bytes() for path in tmp_path.rglob("data"))
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+def test_numbers_out_of_range_are_refused_by_name(client, names, number):
+    name = names()
+    client.create(name, kind="bytes", size=64)
+    memory = client.open_bytes(name, mode="r+")
+    for call in (lambda: memory.get(after=number, timeout=0), lambda: memory.get_versioned(after=number, timeout=0)):
+        with pytest.raises(atoll.errors.InvalidArgument, match="after"):
+            call()
+    with pytest.raises(atoll.errors.InvalidArgument, match="offset"):
+        memory.flush(number)
+    with pytest.raises(atoll.errors.InvalidArgument, match="start"):
+        client.open_consumer(name, start=number)

@@ -216,3 +216,51 @@ def test_two_processes_share_the_work_of_one_group(client, stream):
     assert child.wait(ENOUGH) == 0
     child.stdout.close()
     assert sorted(mine + theirs) == list(range(500))
+
+
+def test_what_a_forked_child_could_not_open_it_tries_again(client, names):
+    name = names()
+    client.create(name)
+    consumer = client.open_consumer(name, group="x", exclusive=True)
+    told, tell = os.pipe()
+    done, do = os.pipe()
+
+    def child():
+        with pytest.raises(atoll.errors.GroupExclusive):
+            consumer.receive(timeout=0)
+        os.write(tell, b"x")
+        os.read(done, 1)
+        with pytest.raises(atoll.errors.TimedOut):
+            consumer.receive(timeout=0)
+
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            child()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.read(told, 1) == b"x"
+    consumer.close()
+    os.write(do, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for descriptor in (told, tell, done, do):
+        os.close(descriptor)
+
+
+def test_a_forked_child_whose_first_connection_failed_connects_at_the_next_use(client):
+    socket = os.environ["ATOLL_SOCKET"]
+    alone = atoll.connect(start_broker=False)
+
+    def child():
+        os.rename(socket, socket + ".away")
+        try:
+            with pytest.raises(atoll.errors.NoBroker):
+                alone.list()
+        finally:
+            os.rename(socket + ".away", socket)
+        assert alone.status()["pid"]
+
+    assert forked(child) == 0
+    alone.close()

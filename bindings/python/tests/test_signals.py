@@ -114,3 +114,16 @@ def test_a_program_ends_at_ctrl_c(stream):
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=ENOUGH)
     assert child.returncode == -signal.SIGINT and "KeyboardInterrupt" in errors
+
+
+def test_the_time_limit_of_an_open_is_one_over_all_signals(client):
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    began = time.monotonic()
+    try:
+        with pytest.raises(atoll.errors.AtollError):
+            client.open_producer("absent", wait=0.5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0.5 <= time.monotonic() - began < ENOUGH

@@ -10,6 +10,8 @@ from atoll.readiness import Readiness
 from atoll.references import SLOTS, Reference
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from atoll.client import Client
 
 _MODES = {"r": 0, "r+": 1, "c": 2}
@@ -30,6 +32,17 @@ class Bytes(Reference, BytesCore):
         options = {"mode": _MODES[mode]}
         self._remember(client, name, options)
         self._open(client._core, name, **options, wait=wait)
+
+    def close(self) -> None:
+        """Unmaps; tasks that wait here get Closed. ViewsLive (a BufferError) while a memoryview or array over it lives.
+        Closing twice is allowed.
+        """
+        super().close()
+        self._tell_closed()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        super().__exit__(kind, error, trace)
+        self._tell_closed()
 
     @property
     def mode(self) -> str:
@@ -66,7 +79,7 @@ class Bytes(Reference, BytesCore):
         if content is not None:
             return content
         if not hasattr(self, "_readiness"):
-            self._readiness = Readiness()
+            self._readiness = Readiness(together=True)
         result: tuple[bytes, int] = await self._readiness.until(self.fileno, lambda: self._poll(after), timeout)
         return result
 

@@ -26,6 +26,16 @@ _WHEN_FULL = {"block": 0, "drop-new": 1, "overwrite": 2}
 _RIGHTS = {"produce": "p", "consume": "c", "observe": "o", "admin": "a"}
 _PROGRAMS = pathlib.Path(__file__).parent / "bin"
 
+_connecting_anew = threading.Lock()  # held while a forked child connects
+
+
+def _after_fork() -> None:
+    global _connecting_anew
+    _connecting_anew = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 
 def _choice(argument: str, value: str, choices: Mapping[str, int]) -> int:
     try:
@@ -68,23 +78,21 @@ class Client:
         self._socket = None if socket is None else os.fspath(socket)
         self._start_broker = start_broker
         self._timeout = timeout
-        self._lock = threading.Lock()
         self._connect()
 
     def _connect(self) -> None:
         # The broker that came with this package, unless the environment names another.
         atolld = _PROGRAMS / "atolld"
         own = None if "ATOLLD" in os.environ or not atolld.exists() else str(atolld)
-        self._pid = os.getpid()
         self._connection = ClientCore(socket=self._socket, atolld=own, start_broker=self._start_broker, timeout=self._timeout)
+        self._pid = os.getpid()  # last: where that failed, the next use tries again
 
     @property
     def _core(self) -> ClientCore:
         if self._pid != os.getpid():
-            if self._connection.closed:
-                return self._connection
-            self._lock = threading.Lock()  # the parent's may have been held by another of its threads
-            self._connect()
+            with _connecting_anew:
+                if self._pid != os.getpid() and not self._connection.closed:
+                    self._connect()
         return self._connection
 
     def _reference(self) -> tuple[str | None, bool, float | None]:

@@ -18,9 +18,11 @@ from atoll import errors
 class Readiness:
     """The tasks that wait for one handle, oldest first. Belongs to the event loop of the first of them."""
 
-    __slots__ = ("_waiters", "_loop", "_descriptor")
+    __slots__ = ("_waiters", "_loop", "_descriptor", "_together")
 
-    def __init__(self) -> None:
+    def __init__(self, together: bool = False) -> None:
+        """together: those who wait want different things, so all of them try when there is something."""
+        self._together = together
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._descriptor = -1
@@ -52,15 +54,36 @@ class Readiness:
             if timer is not None:
                 timer.cancel()
             self._waiters.remove(future)
-            if not self._waiters:
+            if not self._waiters and self._descriptor >= 0:
                 loop.remove_reader(self._descriptor)
 
     def _wake(self) -> None:
-        """The descriptor is readable: the oldest waiter that is not awake yet tries."""
+        """The descriptor is readable: the oldest waiter that is not awake yet tries, or all of them."""
         for future in self._waiters:
             if not future.done():
                 future.set_result(None)
-                return
+                if not self._together:
+                    return
+
+    def closed(self) -> None:
+        """The handle was closed, by any thread: whoever waits tries, and hears of it."""
+        if not self._waiters or self._loop is None:
+            return
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._end()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if self._loop is not None and self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)  # its number may be another file's soon
+            self._descriptor = -1
+        for future in self._waiters:
+            self._settle(future)
 
     @staticmethod
     def _settle(future: asyncio.Future[None]) -> None:

@@ -42,8 +42,14 @@ class Reference:
         """In a forked child: called by atoll._core at the first use of what the parent opened."""
         from atoll.client import _shared_client
 
+        if hasattr(self, "_readiness"):
+            del self._readiness  # the tasks that wait there are the parent's
         self._client = _shared_client(self._client._reference())
         self._open(self._client._core, self._name, **self._options)  # type: ignore[attr-defined]
+
+    def _tell_closed(self) -> None:
+        if hasattr(self, "_readiness"):
+            self._readiness.closed()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_restore, (type(self), self._client._reference(), self._name, self._options))

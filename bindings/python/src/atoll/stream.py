@@ -15,6 +15,8 @@ from atoll.readiness import Readiness
 from atoll.references import SLOTS, Reference
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     import numpy
     from typing_extensions import Self
 
@@ -28,7 +30,7 @@ _FAIR = 64  # messages that an async reader takes at once before others on the l
 
 
 def _start(start: str | int) -> tuple[int, int]:
-    if isinstance(start, int) and not isinstance(start, bool) and start >= 0:
+    if isinstance(start, int) and not isinstance(start, bool) and 0 <= start < 1 << 64:
         return (_BACK, start)
     if isinstance(start, str) and start in _STARTS:
         return (_STARTS[start], 0)
@@ -106,6 +108,17 @@ class _Reader(Reference, ReaderCore):
     """What consumers and observers have in common."""
 
     __slots__ = SLOTS
+
+    def close(self, *, release: bool = False) -> None:
+        """Leaves the group; tasks that wait here get Closed. ViewsLive (a BufferError) while messages are held; with
+        release=True they are released first, and only memoryviews and arrays keep it open. Closing twice is allowed.
+        """
+        super().close(release=release)
+        self._tell_closed()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        super().__exit__(kind, error, trace)
+        self._tell_closed()
 
     def _refuse_manual(self, call: str) -> None:
         if self._options["manual"]:

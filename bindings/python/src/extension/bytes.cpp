@@ -128,10 +128,11 @@ PyObject* bytes_write_at(PyObject* self, PyObject* arguments) {
 PyObject* bytes_flush(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"offset", "length", "wait", nullptr};
   unsigned long long offset = 0, length = 0;
+  PyObject *offset_object = nullptr, *length_object = nullptr;
   int wait = 1;
   BytesObject* bytes = cast(self);
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|KK$p:flush", const_cast<char**>(names), &offset, &length, &wait) ||
-      !enter(self, bytes->gate))
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|OO$p:flush", const_cast<char**>(names), &offset_object, &length_object, &wait) ||
+      !unsigned_from(offset_object, "offset", offset) || !unsigned_from(length_object, "length", length) || !enter(self, bytes->gate))
     return nullptr;
   Error error;
   atoll_status status = ATOLL_OK;
@@ -199,17 +200,17 @@ PyObject* get(PyObject* self, unsigned long long after, std::int64_t timeout_ns,
 PyObject* bytes_get_versioned(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"after", "timeout", nullptr};
   unsigned long long after = 0;
-  PyObject* timeout = nullptr;
+  PyObject *after_object = nullptr, *timeout = nullptr;
   std::int64_t timeout_ns = -1;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|KO:get_versioned", const_cast<char**>(names), &after, &timeout) ||
-      !timeout_from(timeout, timeout_ns))
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|OO:get_versioned", const_cast<char**>(names), &after_object, &timeout) ||
+      !unsigned_from(after_object, "after", after) || !timeout_from(timeout, timeout_ns))
     return nullptr;
   return get(self, after, timeout_ns, false);
 }
 
 PyObject* bytes_poll(PyObject* self, PyObject* after_object) {
-  const unsigned long long after = PyLong_AsUnsignedLongLong(after_object);
-  if (PyErr_Occurred() != nullptr) return nullptr;
+  unsigned long long after = 0;
+  if (!unsigned_from(after_object, "after", after)) return nullptr;
   return get(self, after, 0, true);
 }
 
@@ -296,15 +297,16 @@ PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
-  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped.
+  atoll_bytes_options options = ATOLL_BYTES_OPTIONS_INIT;
+  options.mode = mode;
+  const Until until(wait_ns);  // over all tries: a signal begins another one
+  atoll_bytes* handle = nullptr;
+  if (!control([&](Error* error) { return options.wait_ns = until.left(), atoll_client_open_bytes(client.get(), name, &options, &handle, error); })) return nullptr;
+  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped. Only now,
+  // so that an open that failed is tried again.
   if (bytes->exports == 0) shut(bytes);
   bytes->exports = 0;
   bytes->gate = {};
-  atoll_bytes_options options = ATOLL_BYTES_OPTIONS_INIT;
-  options.mode = mode;
-  options.wait_ns = wait_ns;
-  atoll_bytes* handle = nullptr;
-  if (!control([&](Error* error) { return atoll_client_open_bytes(client.get(), name, &options, &handle, error); })) return nullptr;
   bytes->handle = handle;
   bytes->mode = mode;
   bytes->gate = {forks, true, false};

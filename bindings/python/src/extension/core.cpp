@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 
 namespace atoll_python {
 
@@ -72,6 +73,18 @@ bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds) {
   nanoseconds = value * 1e9 >= kMost ? -1 : static_cast<std::int64_t>(value * 1e9);
   if (nanoseconds == 0 && value > 0) nanoseconds = 1;
   return true;
+}
+
+bool unsigned_from(PyObject* object, const char* name, unsigned long long& value) {
+  if (object == nullptr) return true;
+  PyObject* const index = PyNumber_Index(object);
+  if (index == nullptr) return false;
+  value = PyLong_AsUnsignedLongLong(index);
+  Py_DECREF(index);
+  if (PyErr_Occurred() == nullptr) return true;
+  PyErr_Clear();
+  set_error(ATOLL_INVALID_ARGUMENT, (std::string(name) + " must be from 0 to 2^64 - 1").c_str());
+  return false;
 }
 
 namespace {

@@ -42,6 +42,10 @@ void set_error(atoll_status status, const char* message, const char* fix = "");
 // for what is negative or no number.
 bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds);
 
+// An int from 0 to 2^64 - 1; null leaves `value` as it is. False with InvalidArgument set, which names it, for what is out of
+// range, with TypeError for what is no int.
+bool unsigned_from(PyObject* object, const char* name, unsigned long long& value);
+
 // When a wait has to end. Reads the clock only when made and asked.
 class Until {
  public:

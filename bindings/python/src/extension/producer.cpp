@@ -411,16 +411,10 @@ PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords)
   if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
-  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped.
-  if (producer->exports == 0) shut(producer);
-  while (producer->loans != nullptr) loan_forget(producer->loans);
-  if (producer->later != nullptr) producer->later->clear();
-  producer->exports = 0;
-  producer->gate = {};
   atoll_producer_options options = ATOLL_PRODUCER_OPTIONS_INIT;
-  options.wait_ns = wait_ns;
+  const Until until(wait_ns);  // over all tries: a signal begins another one
   atoll_producer* handle = nullptr;
-  if (!control([&](Error* error) { return atoll_client_open_producer(client.get(), name, &options, &handle, error); })) return nullptr;
+  if (!control([&](Error* error) { return options.wait_ns = until.left(), atoll_client_open_producer(client.get(), name, &options, &handle, error); })) return nullptr;
   atoll_producer_info info{};
   info.struct_size = sizeof(info);
   Error error;
@@ -429,6 +423,13 @@ PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords)
     atoll_producer_close(handle);
     return failed(status, error);
   }
+  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped. Only now,
+  // so that an open that failed is tried again.
+  if (producer->exports == 0) shut(producer);
+  while (producer->loans != nullptr) loan_forget(producer->loans);
+  if (producer->later != nullptr) producer->later->clear();
+  producer->exports = 0;
+  producer->gate = {};
   producer->handle = handle;
   producer->drop_new = info.when_full == ATOLL_DROP_NEW;
   producer->gate = {forks, true, false};

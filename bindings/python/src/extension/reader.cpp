@@ -311,7 +311,6 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
-  abandon(reader);
   atoll_consumer_options options = ATOLL_CONSUMER_OPTIONS_INIT;
   options.flags = (manual != 0 ? ATOLL_CONSUMER_MANUAL : 0u) | (exclusive != 0 ? ATOLL_CONSUMER_EXCLUSIVE : 0u) |
                   (ephemeral != 0 ? ATOLL_CONSUMER_EPHEMERAL : 0u) | (spin != 0 ? ATOLL_CONSUMER_SPIN : 0u);
@@ -319,10 +318,11 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   options.start = start;
   options.start_back = back;
   options.prefetch = prefetch;
-  options.wait_ns = wait_ns;
+  const Until until(wait_ns);  // over all tries: a signal begins another one
   const auto open = observer != 0 ? atoll_client_open_observer : atoll_client_open_consumer;
   atoll_consumer* handle = nullptr;
-  if (!control([&](Error* error) { return open(client.get(), name, &options, &handle, error); })) return nullptr;
+  if (!control([&](Error* error) { return options.wait_ns = until.left(), open(client.get(), name, &options, &handle, error); })) return nullptr;
+  abandon(reader);  // in a forked child, what is the parent's: only now, so that an open that failed is tried again
   reader->handle = handle;
   reader->manual = manual != 0;
   reader->observer = observer != 0;
