@@ -29,6 +29,7 @@ GroupReader::GroupReader(Attached attached, const ConsumerOptions& options)
     : ReaderEngine(std::move(attached)), prefetch_(options.prefetch) {
   automatic_ = !options.manual;
   spins_always_ = options.spin;
+  most_pauses_ = options.spin ? kMostPausesSpinning : kMostPauses;
 }
 
 Result<void> GroupReader::open(bool interruptible) {

@@ -212,7 +212,7 @@ class ReaderEngine : public detail::FastReader {
   // As in watch(), where there are several lanes or members.
   void let_producers_get_ahead() noexcept {
     const std::uint64_t row = received_ - std::exchange(received_when_empty_, received_);
-    for (std::uint64_t i = row < 2 ? 0 : 4 * row < kMostPauses ? 4 * row : kMostPauses; i > 0; --i) protocol::spin_pause();
+    for (std::uint64_t i = row < 2 ? 0 : 4 * row < most_pauses_ ? 4 * row : most_pauses_; i > 0; --i) protocol::spin_pause();
   }
 
   // For who never sleeps: looks for a while, and does what a sleep would have done beside waiting.

@@ -132,7 +132,7 @@ class ATOLL_CXX_API Loan {
     if (fast_ != nullptr) static_cast<void>(abort());
   }
   [[nodiscard]] std::span<std::byte> data() const noexcept { return data_; }
-  Result<void> commit() {
+  [[gnu::always_inline]] Result<void> commit() {
     if (fast_ == nullptr || !fast_->commit_fast(token_)) [[unlikely]]
       return settle(true);
     if (fast_->somebody_sleeps()) [[unlikely]]
@@ -185,7 +185,7 @@ class ATOLL_CXX_API Producer {
   // `sent` (may be null) receives how many were stored or dropped, also on failure.
   Result<void> send_many(std::span<const std::span<const std::byte>> records, Deadline deadline = Deadline::never(),
                          Content content = Content::bytes, std::size_t* sent = nullptr);
-  Result<Loan> loan(std::uint64_t length, Deadline deadline = Deadline::never(), Content content = Content::bytes) {
+  [[gnu::always_inline]] Result<Loan> loan(std::uint64_t length, Deadline deadline = Deadline::never(), Content content = Content::bytes) {
     std::byte* const data = fast_ != nullptr ? fast_->loan_fast(length, static_cast<std::uint16_t>(content)) : nullptr;
     if (data == nullptr) [[unlikely]]
       return loan_slow(length, deadline, content);
