@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -19,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import asdict, dataclass
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -83,36 +83,11 @@ def execute(target: str, words: list[str], seconds: float, environment: dict[str
             output += f"\nkilled: it went on for more than {seconds:.0f} s\n"
         return process.returncode, output, usage.ru_utime + usage.ru_stime
     finally:
-        for folder in [directory, *directory.glob("atoll-fuzz-*")]:
-            for memory in leftovers.shared_memory(folder):
-                shutil.rmtree(memory, ignore_errors=True)
+        for folder in map(pathlib.Path, leftovers.shared_memory(directory)):
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other brokers of this user have theirs there
+                folder.parent.rmdir()
         shutil.rmtree(directory, ignore_errors=True)
-        remove_emptied_folders()
-
-
-def remove_emptied_folders() -> None:
-    """A confined target empties its broker's folder in shared memory and may not remove it. A folder of somebody else is empty for a moment
-    only, when it is made or removed."""
-    above = pathlib.Path(f"/dev/shm/atoll-{os.getuid()}")
-
-    def empty() -> set[pathlib.Path]:
-        found = set()
-        for folder in above.glob("*"):
-            try:
-                if not any(folder.iterdir()):
-                    found.add(folder)
-            except OSError:
-                pass  # it has gone
-        return found
-
-    if not (before := empty()):
-        return
-    time.sleep(0.5)
-    for folder in [*(before & empty()), above]:
-        try:
-            folder.rmdir()
-        except OSError:
-            pass  # gone, or not empty: somebody's
 
 
 def number(pattern: str, output: str) -> int:

@@ -59,9 +59,11 @@ void end_broker(std::unique_ptr<Broker>& broker) {
 void confine_to(const Broker& broker) {
   shm_directory() = broker.runtime.shm_path;
   confine({directory(), shm_directory()});
+  // The folder itself lies where this process may not write any more: its name for fuzz.py is the file that says whose it is.
   std::atexit([] {
     std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator(shm_directory(), ignored)) std::filesystem::remove_all(entry.path(), ignored);
+    for (const auto& entry : std::filesystem::directory_iterator(shm_directory(), ignored))
+      if (entry.path().filename() != "runtime") std::filesystem::remove_all(entry.path(), ignored);
   });
 }
 

@@ -17,7 +17,7 @@ namespace atoll_fuzz {
 atoll_ipc::daemon::Result<std::unique_ptr<atoll_ipc::daemon::Broker>> start_broker();
 // Ends it as a kill would: nothing is written.
 void end_broker(std::unique_ptr<atoll_ipc::daemon::Broker>& broker);
-// After the first start: confines this process to its directories, and has them removed at its end.
+// After the first start: confines this process to its directories, and empties them at its end.
 void confine_to(const atoll_ipc::daemon::Broker& broker);
 // Leaves the layout out of the manifests that lie there: a broker that starts does not read it, and parsing it takes most of a start.
 void shorten_manifests();
