@@ -125,7 +125,7 @@ void add_create(CLI::App& app, Context& context) {
   command.add_option("--directory", options->directory, "backing file: where the files lie; implies --backing file")->type_name("DIR");
   command
       .add_option("--access", options->access,
-                  "who else may use it: RIGHTS are letters of p (produce, write), c (consume), o (observe, read), a (remove); USER * is "
+                  "who else may use it: RIGHTS are letters of p (produce, write), c (consume), o (observe, read), a (all of these, and remove); USER * is "
                   "everybody; may be repeated")
       ->type_name("USER:RIGHTS")
       ->expected(1)

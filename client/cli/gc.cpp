@@ -52,7 +52,7 @@ Result<int> run_gc(const Context& context, const GcOptions& options) {
                text_of(finding, "reason"), text_of(finding, "proof")});
   }
   if (context.json) {
-    output().write_json({{"applied", options.apply}, {"findings", findings}, {"bytes", reply.value("bytes", Json())}});
+    output().write_json({{"applied", options.apply}, {"looked", client.has_value()}, {"findings", findings}, {"bytes", reply.value("bytes", Json())}});
   } else {
     if (!findings.empty()) table.print(output());
     if (to_remove > 0)

@@ -189,7 +189,7 @@ void add_show(CLI::App& app, Context& context) {
   auto name = std::make_shared<std::string>();
   CLI::App& command = add_command(app, context, "show",
                                   "Show one segment: what it is, its files, lanes, groups, and who uses it. Only looks: starts no broker. "
-                                  "LAG is how many records a group has not claimed yet; for a producer, the slowest group's lag in its lane.",
+                                  "LAG is how many records a group has not dealt with yet, claimed ones that are not acknowledged included; for a producer, the slowest group's in its lane.",
                                   "atoll show prices\n"
                                   "atoll show prices --json | jq '.groups[] | {name, lag}'\n");
   command.alias("inspect");

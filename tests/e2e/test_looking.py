@@ -30,6 +30,13 @@ def test_status_without_a_broker_says_so_and_is_7(shell):
     assert not broker_pids(shell.directory)
 
 
+def test_gc_in_json_tells_nothing_to_clean_up_from_nobody_to_ask(shell):
+    assert json.loads(shell("atoll gc --json", check=True).out)["looked"] is False
+    assert not broker_pids(shell.directory)
+    shell("atoll create prices", check=True)
+    assert json.loads(shell("atoll gc --json").out)["looked"] is True
+
+
 def test_status_names_process_socket_and_log(shell):
     shell("atoll create prices", check=True)
     status = json.loads(shell("atoll status --json", check=True).out)
