@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "atoll/protocol/names.hpp"
+#include "atoll/protocol/wire.hpp"
 
 namespace atoll_ipc::cli {
 namespace {
@@ -58,8 +59,7 @@ std::string socket_path(const std::string& option) {
   const char* runtime = ::secure_getenv("XDG_RUNTIME_DIR");
   path = runtime != nullptr && *runtime == '/' ? std::string(runtime) + "/atoll/atoll.sock"
                                                : "/tmp/atoll-" + std::to_string(::geteuid()) + "/atoll.sock";
-  const std::string system = "/run/atoll/atoll.sock";
-  return ::access(path.c_str(), F_OK) != 0 && ::access(system.c_str(), F_OK) == 0 ? system : path;
+  return ::access(path.c_str(), F_OK) != 0 && ::access(protocol::kMachineSocket, F_OK) == 0 ? protocol::kMachineSocket : path;
 }
 
 std::vector<StoredSegment> stored_segments(const std::string& socket) {

@@ -39,9 +39,9 @@ Result<json> common_options(Backing backing, const std::string& directory, const
   return options;
 }
 
-Result<bool> create_with(Session& session, std::string_view name, json options) {
+Result<bool> create_with(Session& session, const ConnectOptions& how, std::string_view name, json options) {
   if (auto valid = check_name(name); !valid) return tl::unexpected(valid.error());
-  auto reply = session.call("Create", json{{"name", name}, {"options", std::move(options)}});
+  auto reply = session.call(how, "Create", json{{"name", name}, {"options", std::move(options)}});
   if (!reply) return tl::unexpected(reply.error());
   return reply->parameters.value("created", true);
 }
@@ -231,7 +231,7 @@ Result<BytesInfo> Bytes::info() const { return engine_ ? engine_->info() : fail(
 
 // ---- Client ----
 
-Client::Client(std::shared_ptr<Session> session, bool interruptible) noexcept : session_(std::move(session)), interruptible_(interruptible) {}
+Client::Client(std::shared_ptr<Session> session, ConnectOptions options) noexcept : session_(std::move(session)), options_(std::move(options)) {}
 
 Result<Client> Client::connect_from(const ConnectOptions& options, std::uint32_t interface) {
   if (interface != detail::kInterface)
@@ -239,7 +239,7 @@ Result<Client> Client::connect_from(const ConnectOptions& options, std::uint32_t
                                          std::to_string(detail::kInterface), {}, interface, "compile it again with the headers of the library that is installed");
   auto session = Session::get(options);
   if (!session) return tl::unexpected(session.error());
-  return Client(std::move(*session), options.interruptible);
+  return Client(std::move(*session), options);
 }
 
 Result<bool> Client::create(std::string_view name, const StreamOptions& stream) {
@@ -249,7 +249,7 @@ Result<bool> Client::create(std::string_view name, const StreamOptions& stream) 
   if (stream.capacity != 0) (*options)["capacity"] = stream.capacity;
   if (stream.alignment != 0) (*options)["alignment"] = stream.alignment;
   (*options)["when_full"] = stream.when_full == WhenFull::block ? "block" : stream.when_full == WhenFull::drop_new ? "drop-new" : "overwrite";
-  return create_with(*session_, name, std::move(*options));
+  return create_with(*session_, options_, name, std::move(*options));
 }
 
 Result<bool> Client::create(std::string_view name, const BytesOptions& bytes) {
@@ -258,19 +258,19 @@ Result<bool> Client::create(std::string_view name, const BytesOptions& bytes) {
   (*options)["kind"] = "bytes";
   (*options)["size"] = bytes.size;
   if (bytes.put_size) (*options)["put_size"] = *bytes.put_size;
-  return create_with(*session_, name, std::move(*options));
+  return create_with(*session_, options_, name, std::move(*options));
 }
 
 Result<void> Client::remove(std::string_view name, bool force) {
   if (auto valid = check_name(name); !valid) return valid;
-  auto reply = session_->call("Remove", json{{"name", name}, {"force", force}});
+  auto reply = session_->call(options_, "Remove", json{{"name", name}, {"force", force}});
   if (!reply) return tl::unexpected(reply.error());
   return {};
 }
 
 Result<Producer> Client::open_producer(std::string_view name, Deadline wait) {
   if (auto valid = check_name(name); !valid) return tl::unexpected(valid.error());
-  auto engine = ProducerEngine::open(session_, std::string(name), wait, interruptible_);
+  auto engine = ProducerEngine::open(session_, options_, std::string(name), wait);
   if (!engine) return tl::unexpected(engine.error());
   return Producer(std::move(*engine));
 }
@@ -280,21 +280,21 @@ Result<Consumer> Client::open_consumer(std::string_view name, const ConsumerOpti
   if (!protocol::valid_group(options.group))
     return fail(Errc::invalid_name, "'" + options.group.substr(0, 200) + "' is not a valid group name", std::string(name), 0,
                 "use 1 to 64 of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _");
-  auto engine = ReaderEngine::open_group(session_, std::string(name), options, options.private_views, interruptible_);
+  auto engine = ReaderEngine::open_group(session_, options_, std::string(name), options);
   if (!engine) return tl::unexpected(engine.error());
   return Consumer(std::move(*engine));
 }
 
 Result<Observer> Client::open_observer(std::string_view name, const ObserverOptions& options) {
   if (auto valid = check_name(name); !valid) return tl::unexpected(valid.error());
-  auto engine = ReaderEngine::open_observer(session_, std::string(name), options, interruptible_);
+  auto engine = ReaderEngine::open_observer(session_, options_, std::string(name), options);
   if (!engine) return tl::unexpected(engine.error());
   return Observer(std::move(*engine));
 }
 
 Result<Bytes> Client::open_bytes(std::string_view name, MapMode mode, Deadline wait) {
   if (auto valid = check_name(name); !valid) return tl::unexpected(valid.error());
-  auto engine = BytesEngine::open(session_, std::string(name), mode, wait, interruptible_);
+  auto engine = BytesEngine::open(session_, options_, std::string(name), mode, wait);
   if (!engine) return tl::unexpected(engine.error());
   return Bytes(std::move(*engine));
 }
@@ -302,7 +302,7 @@ Result<Bytes> Client::open_bytes(std::string_view name, MapMode mode, Deadline w
 Result<std::string> Client::call(std::string_view method, std::string_view parameters_json) {
   json parameters = json::parse(parameters_json, nullptr, false);
   if (!parameters.is_object()) return fail(Errc::invalid_argument, "the parameters of " + std::string(method) + " are not a JSON object");
-  return session_->call_for_text(method, std::move(parameters));
+  return session_->call_for_text(options_, method, std::move(parameters));
 }
 
 }  // namespace atoll_ipc

@@ -114,22 +114,24 @@ protocol::RingGeometry Attached::geometry() const noexcept {
   return {manifest.capacity, static_cast<unsigned>(std::countr_zero(manifest.capacity)), manifest.alignment};
 }
 
-Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachRequest& request) {
+Result<Attached> attach(const std::shared_ptr<Session>& session, const ConnectOptions& how, const AttachRequest& request) {
   json parameters{{"name", request.name}, {"role", request.role}};
   if (!request.group.empty()) parameters["group"] = request.group;
   if (!request.group_options.is_null()) parameters["group_options"] = request.group_options;
   if (request.role == "map") parameters["writable"] = request.writable;
   Clock clock(request.wait);
   for (;;) {
-    auto reply = session->call("Attach", parameters);
+    auto reply = session->call(how, "Attach", parameters);
     if (!reply && reply.error().code() == Errc::unknown_segment && clock.left() != 0) {
-      if (auto waited = session->wait_for_segment(request.name, clock.left(), request.interruptible); !waited) return tl::unexpected(waited.error());
+      if (auto waited = session->wait_for_segment(how, request.name, clock.left()); !waited) return tl::unexpected(waited.error());
       continue;
     }
     if (!reply) return tl::unexpected(reply.error());
     try {
       Attached attached;
       attached.session = session;
+      attached.how = how;
+      attached.how.interrupted = nullptr;
       attached.attachment = std::make_shared<Attachment>();
       Attachment& attachment = *attached.attachment;
       const json& in = reply->parameters;
@@ -166,7 +168,7 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachReq
 Result<Refreshed> refresh(Attached& attached, const json& lanes, const json& groups, Access lane_access) {
   if (attached.attachment->lost.load())
     return fail(Errc::removed, "the broker does not know this handle of '" + attached.attachment->name + "' any more", attached.attachment->name);
-  auto reply = attached.session->call("Refresh", json{{"attachment", attached.attachment->id}, {"lanes", lanes}, {"groups", groups}});
+  auto reply = attached.session->call(attached.how, "Refresh", json{{"attachment", attached.attachment->id}, {"lanes", lanes}, {"groups", groups}});
   if (!reply) return tl::unexpected(reply.error());
   try {
     Refreshed refreshed;

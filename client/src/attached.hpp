@@ -27,6 +27,7 @@ struct AttachedFile {
 
 struct Attached {
   std::shared_ptr<Session> session;
+  ConnectOptions how;  // its client's, for the calls that it makes later: not broken off by `interrupted`
   std::shared_ptr<Attachment> attachment;
   protocol::Manifest manifest;
   std::optional<unsigned> lane;
@@ -49,10 +50,9 @@ struct AttachRequest {
   Access lane_access = Access::read;  // private_copy for views that may be scribbled on
   Access data_access = Access::read;
   Deadline wait = Deadline::now();
-  bool interruptible = false;
 };
 
-Result<Attached> attach(const std::shared_ptr<Session>& session, const AttachRequest& request);
+Result<Attached> attach(const std::shared_ptr<Session>& session, const ConnectOptions& how, const AttachRequest& request);
 
 // The files that are new since: `lanes` and `groups` are what the engine has, as [number, incarnation].
 struct Refreshed {

@@ -72,21 +72,21 @@ tl::unexpected<Error> path_too_long(const std::string& path) {
 }  // namespace
 
 Result<BrokerAddress> find_broker_address(const std::string& option) {
-  BrokerAddress address{option, {}, false};
+  BrokerAddress address{option, {}};
   if (address.path.empty())
     if (const char* given = ::secure_getenv("ATOLL_SOCKET"); given != nullptr) address.path = given;
   if (address.path.empty()) {
     const char* runtime = ::secure_getenv("XDG_RUNTIME_DIR");
     address.path = runtime != nullptr && *runtime == '/' ? std::string(runtime) + "/atoll/atoll.sock"
                                                          : "/tmp/atoll-" + std::to_string(::geteuid()) + "/atoll.sock";
-    address.default_directory = true;
-    if (::access(kMachineSocket, F_OK) == 0) address.fallback = kMachineSocket;
+    if (::access(protocol::kMachineSocket, F_OK) == 0) address.fallback = protocol::kMachineSocket;
   } else if (address.path.front() != '/') {
     char here[PATH_MAX];
     if (::getcwd(here, sizeof here) == nullptr) return fail(Errc::system_error, std::string("getcwd: ") + std::strerror(errno));
     address.path = std::string(here) + "/" + address.path;
   }
   if (address.path.size() > protocol::kMaxSocketPath) return path_too_long(address.path);
+  address.machine = address.path == protocol::kMachineSocket;
   return address;
 }
 
@@ -108,7 +108,7 @@ Result<protocol::UniqueFd> connect_to_broker(const std::string& path) {
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
     return fail(Errc::system_error, std::string("SO_PEERCRED: ") + std::strerror(errno));
   bool trusted = peer.uid == ::geteuid() || peer.uid == 0;
-  if (!trusted && path == kMachineSocket) {
+  if (!trusted && path == protocol::kMachineSocket) {
     struct stat status {};
     trusted = ::stat(directory_of(path).c_str(), &status) == 0 && status.st_uid == peer.uid;
   }

@@ -12,17 +12,14 @@ namespace atoll_ipc {
 
 struct BrokerAddress {
   std::string path;        // of the socket
-  std::string fallback;    // the system's, tried if nobody listens at `path`; or empty
-  bool default_directory;  // the directory may be made by us
+  std::string fallback;    // the machine's, tried if nobody listens at `path`; or empty
+  bool machine = false;    // `path` is the machine's, which clients do not start
 };
 
 // From the option, $ATOLL_SOCKET, $XDG_RUNTIME_DIR, /tmp/atoll-<uid>.
 Result<BrokerAddress> find_broker_address(const std::string& option);
 
-// Of the machine's broker, whose user is whoever owns the directory.
-inline constexpr const char* kMachineSocket = "/run/atoll/atoll.sock";
-
-// One connect(2), checking who listens: this user, root, or at kMachineSocket its owner. no_broker: nobody does.
+// One connect(2), checking who listens: this user, root, or at protocol::kMachineSocket its owner. no_broker: nobody does.
 Result<protocol::UniqueFd> connect_to_broker(const std::string& path);
 
 // Starts `atolld --autostart --socket PATH`, detached: own session, no descriptors of ours but a pipe.

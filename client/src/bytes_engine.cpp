@@ -19,8 +19,8 @@ using protocol::BytesHeader;
 
 BytesEngine::BytesEngine(Attached attached, MapMode mode) : attached_(std::move(attached)), mode_(mode) {}
 
-Result<std::unique_ptr<BytesEngine>> BytesEngine::open(const std::shared_ptr<Session>& session, const std::string& name, MapMode mode, Deadline wait,
-                                                       bool interruptible) {
+Result<std::unique_ptr<BytesEngine>> BytesEngine::open(const std::shared_ptr<Session>& session, const ConnectOptions& how, const std::string& name, MapMode mode,
+                                                       Deadline wait) {
   AttachRequest request;
   request.name = name;
   request.role = "map";
@@ -28,16 +28,15 @@ Result<std::unique_ptr<BytesEngine>> BytesEngine::open(const std::shared_ptr<Ses
   request.writable = mode == MapMode::write;
   request.data_access = mode == MapMode::write ? Access::write : mode == MapMode::copy ? Access::private_copy : Access::read;
   request.wait = wait;
-  request.interruptible = interruptible;
-  auto attached = attach(session, request);
+  auto attached = attach(session, how, request);
   if (!attached) return tl::unexpected(attached.error());
   std::unique_ptr<BytesEngine> engine(new BytesEngine(std::move(*attached), mode));
-  if (auto adopted = engine->adopt(interruptible); !adopted) return tl::unexpected(adopted.error());
+  if (auto adopted = engine->adopt(); !adopted) return tl::unexpected(adopted.error());
   return engine;
 }
 
-Result<void> BytesEngine::adopt(bool interruptible) {
-  interruptible_ = interruptible;
+Result<void> BytesEngine::adopt() {
+  interruptible_ = attached_.how.interruptible;
   process_ = &process_page();
   identity_ = attached_.session->identity();
   auto data = attached_.take(protocol::Role::data);

@@ -16,8 +16,8 @@ namespace atoll_ipc {
 
 class BytesEngine {
  public:
-  static Result<std::unique_ptr<BytesEngine>> open(const std::shared_ptr<Session>& session, const std::string& name, MapMode mode, Deadline wait,
-                                                   bool interruptible);
+  static Result<std::unique_ptr<BytesEngine>> open(const std::shared_ptr<Session>& session, const ConnectOptions& how, const std::string& name, MapMode mode,
+                                                   Deadline wait);
   ~BytesEngine();
   BytesEngine(const BytesEngine&) = delete;
   BytesEngine& operator=(const BytesEngine&) = delete;
@@ -41,7 +41,7 @@ class BytesEngine {
 
  private:
   BytesEngine(Attached attached, MapMode mode);
-  Result<void> adopt(bool interruptible);
+  Result<void> adopt();
   [[nodiscard]] bool foreign() const noexcept { return !same_process(*process_, identity_); }
   Result<void> check_range(std::uint64_t offset, std::uint64_t length, const char* what) const;
   // With copy-on-write views the counters are read through a mapping of their own.

@@ -32,12 +32,12 @@ GroupReader::GroupReader(Attached attached, const ConsumerOptions& options)
   most_pauses_ = options.spin ? kMostPausesSpinning : kMostPauses;
 }
 
-Result<void> GroupReader::open(bool interruptible) {
+Result<void> GroupReader::open() {
   auto group = attached_.take(protocol::Role::group);
   if (!group) return tl::unexpected(group.error());
   group_mapping_ = std::move(*group);
   group_ = group_mapping_.as<protocol::GroupFile>();
-  if (auto adopted = adopt_files(interruptible); !adopted) return adopted;
+  if (auto adopted = adopt_files(); !adopted) return adopted;
   exclusive_ = (group_->flags & protocol::kGroupExclusive) != 0;
   copies_ = attached_.manifest.when_full == protocol::WhenFull::overwrite;
   for (const auto& lane : lanes_) lane_added(*lane);

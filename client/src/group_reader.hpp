@@ -20,7 +20,7 @@ class GroupReader final : public ReaderEngine {
  public:
   GroupReader(Attached attached, const ConsumerOptions& options);
   ~GroupReader() override;
-  Result<void> open(bool interruptible);
+  Result<void> open();
 
   const detail::Item* item_of(std::uint64_t token) const noexcept override;
 

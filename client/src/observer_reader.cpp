@@ -13,8 +13,8 @@ using protocol::Place;
 
 ObserverReader::ObserverReader(Attached attached, const ObserverOptions& options) : ReaderEngine(std::move(attached)), options_(options) {}
 
-Result<void> ObserverReader::open(bool interruptible) {
-  if (auto adopted = adopt_files(interruptible); !adopted) return adopted;
+Result<void> ObserverReader::open() {
+  if (auto adopted = adopt_files(); !adopted) return adopted;
   copies_ = true;
   for (const auto& lane : lanes_) lane_added(*lane);
   opened_ = true;

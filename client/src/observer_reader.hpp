@@ -14,7 +14,7 @@ namespace atoll_ipc {
 class ObserverReader final : public ReaderEngine {
  public:
   ObserverReader(Attached attached, const ObserverOptions& options);
-  Result<void> open(bool interruptible);
+  Result<void> open();
 
   const detail::Item* item_of(std::uint64_t token) const noexcept override { return &copies_held_.at(token).item; }
 

@@ -33,27 +33,26 @@ constexpr unsigned kMostLittleRoom = 255;  // times that little room is taken wi
 
 ProducerEngine::ProducerEngine(Attached attached) : attached_(std::move(attached)) {}
 
-Result<std::unique_ptr<ProducerEngine>> ProducerEngine::open(const std::shared_ptr<Session>& session, const std::string& name, Deadline wait,
-                                                             bool interruptible) {
+Result<std::unique_ptr<ProducerEngine>> ProducerEngine::open(const std::shared_ptr<Session>& session, const ConnectOptions& how, const std::string& name,
+                                                             Deadline wait) {
   AttachRequest request;
   request.name = name;
   request.role = "produce";
   request.wait = wait;
-  request.interruptible = interruptible;
-  auto attached = attach(session, request);
+  auto attached = attach(session, how, request);
   if (!attached) return tl::unexpected(attached.error());
   std::unique_ptr<ProducerEngine> engine(new ProducerEngine(std::move(*attached)));
-  if (auto taken = engine->take_over(interruptible); !taken) return tl::unexpected(taken.error());
+  if (auto taken = engine->take_over(); !taken) return tl::unexpected(taken.error());
   return engine;
 }
 
-Result<void> ProducerEngine::take_over(bool interruptible) {
+Result<void> ProducerEngine::take_over() {
   Session& session = *attached_.session;
   process_ = &process_page();
   origin_ = {&process_->identity, session.identity()};
   gate_ = wiped_.get();
   if (gate_ == nullptr) return fail(errno == ENOMEM ? Errc::no_space : Errc::not_supported, "the system gave no memory that it wipes in forked children (MADV_WIPEONFORK)", attached_.manifest.name);
-  interruptible_ = interruptible;
+  interruptible_ = attached_.how.interruptible;
   auto header = attached_.take(Role::header);
   auto bell = attached_.take(Role::bell);
   auto lane = attached_.take(Role::lane);

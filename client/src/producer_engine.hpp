@@ -21,8 +21,8 @@ namespace atoll_ipc {
 
 class ProducerEngine final : public detail::FastProducer {
  public:
-  static Result<std::unique_ptr<ProducerEngine>> open(const std::shared_ptr<Session>& session, const std::string& name, Deadline wait,
-                                                      bool interruptible);
+  static Result<std::unique_ptr<ProducerEngine>> open(const std::shared_ptr<Session>& session, const ConnectOptions& how, const std::string& name,
+                                                      Deadline wait);
   ~ProducerEngine();
   ProducerEngine(const ProducerEngine&) = delete;
   ProducerEngine& operator=(const ProducerEngine&) = delete;
@@ -96,7 +96,7 @@ class ProducerEngine final : public detail::FastProducer {
   };
 
   explicit ProducerEngine(Attached attached);
-  Result<void> take_over(bool interruptible);
+  Result<void> take_over();
 
   [[nodiscard]] std::byte* payload(std::uint64_t position) const noexcept {
     return ring_ + (position & mask_) + payload_offset_;

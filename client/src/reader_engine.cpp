@@ -19,8 +19,8 @@ ReaderEngine::~ReaderEngine() {
   attached_.session->detach(attached_.attachment);
 }
 
-Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_group(const std::shared_ptr<Session>& session, const std::string& name,
-                                                               const ConsumerOptions& options, bool private_views, bool interruptible) {
+Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_group(const std::shared_ptr<Session>& session, const ConnectOptions& how,
+                                                               const std::string& name, const ConsumerOptions& options) {
   if (options.prefetch > protocol::kClaimRecords)
     return fail(Errc::invalid_argument, "prefetch is " + std::to_string(options.prefetch) + ", it goes from 1 to 64", name, options.prefetch);
   AttachRequest request;
@@ -31,32 +31,30 @@ Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_group(const std::shared
   request.group_options["start"] = options.start == Start::earliest ? "earliest" : options.start == Start::latest ? "latest" : "back";
   if (options.start == Start::back) request.group_options["start_back"] = options.back;
   request.wait = options.wait;
-  request.interruptible = interruptible;
-  request.lane_access = private_views ? Access::private_copy : Access::read;
-  auto attached = attach(session, request);
+  request.lane_access = options.private_views ? Access::private_copy : Access::read;
+  auto attached = attach(session, how, request);
   if (!attached) return tl::unexpected(attached.error());
   auto reader = std::make_unique<GroupReader>(std::move(*attached), options);
   reader->lane_access_ = request.lane_access;
-  if (auto opened = reader->open(interruptible); !opened) return tl::unexpected(opened.error());
+  if (auto opened = reader->open(); !opened) return tl::unexpected(opened.error());
   return reader;
 }
 
-Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_observer(const std::shared_ptr<Session>& session, const std::string& name,
-                                                                  const ObserverOptions& options, bool interruptible) {
+Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_observer(const std::shared_ptr<Session>& session, const ConnectOptions& how,
+                                                                  const std::string& name, const ObserverOptions& options) {
   AttachRequest request;
   request.name = name;
   request.role = "observe";
   request.wait = options.wait;
-  request.interruptible = interruptible;
-  auto attached = attach(session, request);
+  auto attached = attach(session, how, request);
   if (!attached) return tl::unexpected(attached.error());
   auto reader = std::make_unique<ObserverReader>(std::move(*attached), options);
-  if (auto opened = reader->open(interruptible); !opened) return tl::unexpected(opened.error());
+  if (auto opened = reader->open(); !opened) return tl::unexpected(opened.error());
   return reader;
 }
 
-Result<void> ReaderEngine::adopt_files(bool interruptible) {
-  interruptible_ = interruptible;
+Result<void> ReaderEngine::adopt_files() {
+  interruptible_ = attached_.how.interruptible;
   process_ = &process_page();
   origin_ = {&process_->identity, attached_.session->identity()};
   gate_ = wiped_.get();

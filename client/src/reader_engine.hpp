@@ -27,10 +27,10 @@ class ReaderEngine : public detail::FastReader {
  public:
   using Raw = detail::RawView;
 
-  static Result<std::unique_ptr<ReaderEngine>> open_group(const std::shared_ptr<Session>& session, const std::string& name, const ConsumerOptions& options,
-                                                          bool private_views, bool interruptible);
-  static Result<std::unique_ptr<ReaderEngine>> open_observer(const std::shared_ptr<Session>& session, const std::string& name,
-                                                             const ObserverOptions& options, bool interruptible);
+  static Result<std::unique_ptr<ReaderEngine>> open_group(const std::shared_ptr<Session>& session, const ConnectOptions& how, const std::string& name,
+                                                          const ConsumerOptions& options);
+  static Result<std::unique_ptr<ReaderEngine>> open_observer(const std::shared_ptr<Session>& session, const ConnectOptions& how, const std::string& name,
+                                                             const ObserverOptions& options);
   virtual ~ReaderEngine();
   ReaderEngine(const ReaderEngine&) = delete;
   ReaderEngine& operator=(const ReaderEngine&) = delete;
@@ -110,7 +110,7 @@ class ReaderEngine : public detail::FastReader {
   static constexpr std::uint32_t kLooksBetween = 1u << 14;  // who only spins sees to other things after so many, some 0.3 ms
 
   explicit ReaderEngine(Attached attached);
-  Result<void> adopt_files(bool interruptible);
+  Result<void> adopt_files();
 
   // Takes back from FastReader what the caller did with it, and gives it anew. Whatever looks at lanes or
   // batches stands between the two.

@@ -24,7 +24,13 @@ using protocol::UniqueFd;
 
 constexpr std::string_view kErrorPrefix = "dev.atoll.Broker.";
 
-std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count() <= 0 ? 10'000'000'000 : time.count(); }
+constexpr std::int64_t kUsualNs = 10'000'000'000;
+constexpr std::int64_t kSliceNs = 1'000'000'000;  // of a wait that can be interrupted: a signal may have come just before it
+
+// Of a call; negative: no limit.
+std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count() < 0 ? -1 : time.count() == 0 ? kUsualNs : time.count(); }
+
+const std::function<bool()> nobody;  // to be asked whether a call is interrupted
 
 // A reply that carries an error, as ours.
 Error error_of(const json& message) {
@@ -53,8 +59,11 @@ std::map<std::string, std::weak_ptr<Session>>& registry() {
 
 }  // namespace
 
-Session::Session(ConnectOptions options, BrokerAddress address)
-    : options_(std::move(options)), address_(std::move(address)), identity_(process_identity()) {}
+Session::Session(const ConnectOptions& first, BrokerAddress address)
+    : language_(first.language), address_(std::move(address)), identity_(process_identity()), revival_(first) {
+  revival_.interrupted = nullptr;
+  revival_.timeout = {};
+}
 
 Result<std::shared_ptr<Session>> Session::get(const ConnectOptions& options) {
   auto address = find_broker_address(options.socket_path);
@@ -71,8 +80,12 @@ Result<std::shared_ptr<Session>> Session::get(const ConnectOptions& options) {
     }
   }
   const std::lock_guard lock(session->mutex_);
+  if (options.start_broker && !session->revival_.start_broker) {
+    session->revival_.start_broker = true;
+    session->revival_.atolld_path = options.atolld_path;
+  }
   if (!session->socket_)
-    if (auto connected = session->connect_locked(nanoseconds(options.timeout)); !connected) return tl::unexpected(connected.error());
+    if (auto connected = session->connect_locked(options, nanoseconds(options.timeout)); !connected) return tl::unexpected(connected.error());
   return session;
 }
 
@@ -81,57 +94,58 @@ Session::~Session() {
   if (!same_process(process_page(), identity_)) static_cast<void>(notifier_.release());
 }
 
-Result<UniqueFd> Session::reach_locked(std::int64_t timeout_ns) {
-  const std::int64_t end = monotonic_ns() + timeout_ns;
+Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t timeout_ns) {
+  Clock clock(Deadline::from_timeout_ns(timeout_ns));
   std::int64_t pause_ns = 200'000;
   bool started = false;
   BrokerStart start;
-  const bool only_fallback = bound_to_fallback();
+  const bool only_machine = this->only_machine();
+  const std::string& machine = address_.machine ? address_.path : address_.fallback;
   for (;;) {
-    auto socket = only_fallback ? Result<UniqueFd>(fail(Errc::no_broker)) : connect_to_broker(address_.path);
-    if (socket) over_fallback_ = false;
-    if (socket || socket.error().code() != Errc::no_broker) return socket;
-    if (!address_.fallback.empty()) {
-      auto system = connect_to_broker(address_.fallback);
-      if (system) over_fallback_ = true;
-      if (system || (only_fallback && system.error().code() != Errc::no_broker)) return system;
+    auto socket = connect_to_broker(only_machine ? machine : address_.path);
+    if (socket) over_machine_ = only_machine;
+    if (!only_machine && !address_.fallback.empty() && !socket && socket.error().code() == Errc::no_broker) {
+      if (auto reached = connect_to_broker(machine)) {
+        over_machine_ = true;
+        return reached;
+      }
     }
-    if (only_fallback) {
-      if (!options_.start_broker || monotonic_ns() + pause_ns > end)
-        return fail(Errc::no_broker, "the machine's broker at " + address_.fallback + ", which knows what this program has open, is away", {}, 0,
+    if (socket || socket.error().code() != Errc::no_broker || !how.start_broker) return socket;
+    const std::int64_t left = clock.left();
+    const bool late = left >= 0 && left < pause_ns;
+    if (only_machine) {
+      if (attachments_.empty() || late)
+        return fail(Errc::no_broker, "the machine's broker at " + machine + " is away (" + std::string(socket.error().message()) + ")", {}, 0,
                     "start it (`systemctl start atolld`); what is open goes on with it");
-      if (auto waited = start.wait(pause_ns); !waited) return tl::unexpected(waited.error());
-      pause_ns = std::min<std::int64_t>(pause_ns + pause_ns / 2, 100'000'000);
-      continue;
-    }
-    if (!options_.start_broker) return socket;
-    if (!started || pause_ns >= 100'000'000) {
-      auto started_now = start_broker(options_.atolld_path, address_);
+    } else if (!started || pause_ns >= 100'000'000) {
+      auto started_now = start_broker(how.atolld_path, address_);
       if (!started_now) return tl::unexpected(started_now.error());
       start.listen(std::move(*started_now));
       started = true;
       if (pause_ns >= 100'000'000) pause_ns = 10'000'000;
     }
-    if (monotonic_ns() + pause_ns > end)
+    if (late)
       return fail(Errc::no_broker, "a broker was started for " + address_.path + " but did not answer within " +
                                        std::to_string(timeout_ns / 1'000'000) + " ms (" + std::string(socket.error().message()) + ")", {}, 0,
                   "run `atolld --socket " + address_.path + "` by hand to see why, or read atolld.log beside the socket");
     if (auto waited = start.wait(pause_ns); !waited) return tl::unexpected(waited.error());
-    pause_ns += pause_ns / 2;
+    if (how.interrupted && how.interrupted()) return fail(Errc::interrupted);
+    pause_ns = std::min<std::int64_t>(pause_ns + pause_ns / 2, 100'000'000);
   }
 }
 
-Result<void> Session::connect_locked(std::int64_t timeout_ns) {
-  const std::int64_t end = monotonic_ns() + timeout_ns;
+Result<void> Session::connect_locked(const ConnectOptions& how, std::int64_t timeout_ns) {
+  Clock clock(Deadline::from_timeout_ns(timeout_ns));
   for (int attempt = 0;; ++attempt) {
+    static_cast<void>(clock.left());  // it runs from here
     socket_.reset();
-    auto socket = reach_locked(timeout_ns);
+    auto socket = reach_locked(how, timeout_ns);
     if (!socket) return tl::unexpected(socket.error());
     socket_ = std::move(*socket);
     ATOLL_KILL_POINT("hello.connected");
     Result<void> hello;
     try {
-      hello = hello_locked();
+      hello = hello_locked(how);
     } catch (...) {
       socket_.reset();  // a connection without its Hello is of no use to the next call
       throw;
@@ -140,12 +154,12 @@ Result<void> Session::connect_locked(std::int64_t timeout_ns) {
     socket_.reset();
     // A broker that is just ending: the next one answers.
     const bool ending = connection_lost(hello.error()) || hello.error().code() == Errc::shutting_down;
-    if (!ending || !options_.start_broker || attempt >= kAttempts || monotonic_ns() > end) return hello;
+    if (!ending || !how.start_broker || attempt >= kAttempts || clock.left() == 0) return hello;
   }
 }
 
-Result<void> Session::hello_locked() {
-  json parameters{{"interface_version", protocol::kInterfaceVersion}, {"library", ATOLL_VERSION}, {"language", options_.language}};
+Result<void> Session::hello_locked(const ConnectOptions& how) {
+  json parameters{{"interface_version", protocol::kInterfaceVersion}, {"library", ATOLL_VERSION}, {"language", language_}};
   std::vector<int> memory;
   if (!token_.empty()) {
     parameters["token"] = token_;
@@ -162,7 +176,7 @@ Result<void> Session::hello_locked() {
     parameters["attachments"] = std::move(list);
   }
   if (memory.size() > protocol::kMaxFdsPerMessage) memory.resize(protocol::kMaxFdsPerMessage);
-  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, nanoseconds(options_.timeout), false);
+  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, {nanoseconds(how.timeout), how.interrupted}, {});
   if (!reply) return tl::unexpected(reply.error());
   try {
     const json& in = reply->parameters;
@@ -217,25 +231,23 @@ Result<void> Session::hello_locked() {
   }
 }
 
-Result<Reply> Session::exchange_locked(int socket, std::string_view method, const json& parameters, std::span<const int> fds,
-                                       std::int64_t timeout_ns, bool interruptible, bool for_text, bool* answered) {
+Result<Reply> Session::exchange_locked(int socket, std::string_view method, const json& parameters, std::span<const int> fds, const Patience& patience,
+                                       Wanted wanted) {
   std::string text = json{{"method", std::string(kErrorPrefix) + std::string(method)}, {"parameters", parameters}}.dump(-1, ' ', false, json::error_handler_t::replace);
   text.push_back('\0');
-  const std::int64_t end = timeout_ns < 0 ? -1 : monotonic_ns() + timeout_ns;
+  Clock clock(Deadline::from_timeout_ns(patience.timeout_ns));
   // Waits until the socket is ready for `events`.
   const auto ready = [&](short events) -> Result<void> {
     for (;;) {
-      int milliseconds = -1;
-      if (end >= 0) milliseconds = static_cast<int>(std::min<std::int64_t>(std::max<std::int64_t>(end - monotonic_ns() + 999'999, 0) / 1'000'000, INT_MAX));
+      const std::int64_t left = clock.left();
+      const std::int64_t slice = patience.interrupted && (left < 0 || left > kSliceNs) ? kSliceNs : left;
+      const timespec time{slice / 1'000'000'000, slice % 1'000'000'000};
       pollfd entry{socket, events, 0};
-      const int n = ::poll(&entry, 1, milliseconds);
+      const int n = ::ppoll(&entry, 1, slice < 0 ? nullptr : &time, nullptr);
       if (n > 0) return {};
-      if (n < 0 && errno == EINTR) {
-        if (interruptible) return fail(Errc::interrupted);
-        continue;
-      }
-      if (n < 0) return fail(Errc::system_error, std::string("poll: ") + std::strerror(errno));
-      return fail(Errc::timed_out, "the broker did not answer " + std::string(method) + " in time");
+      if (n < 0 && errno != EINTR) return fail(Errc::system_error, std::string("ppoll: ") + std::strerror(errno));
+      if (patience.interrupted ? patience.interrupted() : patience.interruptible && n < 0) return fail(Errc::interrupted);
+      if (n == 0 && slice == left) return fail(Errc::timed_out, "the broker did not answer " + std::string(method) + " in time");
     }
   };
   const auto lost = [&](const char* what) {
@@ -268,10 +280,10 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
     if (received.size() > protocol::kMaxReply) return fail(Errc::protocol_error, "the broker's reply is too long");
   }
   ATOLL_KILL_POINT("call.answered");
-  if (answered != nullptr) *answered = true;
+  if (wanted.answered != nullptr) *wanted.answered = true;
   received.pop_back();
   constexpr std::string_view result = "{\"parameters\":";
-  if (for_text && received.starts_with(result) && received.back() == '}') {
+  if (wanted.for_text && received.starts_with(result) && received.back() == '}') {
     reply.text = received.substr(result.size(), received.size() - result.size() - 1);
     return reply;
   }
@@ -279,13 +291,13 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
   if (!message.is_object()) return fail(Errc::protocol_error, "the broker's reply is not JSON");
   if (message.contains("error")) return tl::unexpected(error_of(message));
   reply.parameters = message.contains("parameters") ? std::move(message["parameters"]) : json::object();
-  if (for_text) reply.text = reply.parameters.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (wanted.for_text) reply.text = reply.parameters.dump(-1, ' ', false, json::error_handler_t::replace);
   return reply;
 }
 
 // On the session's connection. One on which a call ended before its answer was read is given up: the answer to it would be
 // taken for the next one's. What the broker gave us in it, it takes back when the next Hello does not name it.
-Result<Reply> Session::exchange_in_step(std::string_view method, const json& parameters, std::int64_t timeout_ns, bool for_text) {
+Result<Reply> Session::exchange_in_step(std::string_view method, const json& parameters, const Patience& patience, bool for_text) {
   struct Exchange {
     UniqueFd& socket;
     bool answered = false;
@@ -293,24 +305,25 @@ Result<Reply> Session::exchange_in_step(std::string_view method, const json& par
       if (!answered) socket.reset();
     }
   } exchange{socket_};
-  return exchange_locked(socket_.get(), method, parameters, {}, timeout_ns, false, for_text, &exchange.answered);
+  return exchange_locked(socket_.get(), method, parameters, {}, patience, {for_text, &exchange.answered});
 }
 
-Result<std::string> Session::call_for_text(std::string_view method, json parameters) {
-  auto reply = call(method, std::move(parameters), true);
+Result<std::string> Session::call_for_text(const ConnectOptions& how, std::string_view method, json parameters) {
+  auto reply = call(how, method, std::move(parameters), true);
   if (!reply) return tl::unexpected(reply.error());
   return std::move(reply->text);
 }
 
-Result<Reply> Session::call(std::string_view method, json parameters, bool for_text) {
+Result<Reply> Session::call(const ConnectOptions& how, std::string_view method, json parameters, bool for_text) {
   if (!same_process(process_page(), identity_)) return fail(Errc::forked);
   const std::lock_guard lock(mutex_);
-  const std::int64_t timeout = nanoseconds(options_.timeout);
-  const std::int64_t end = monotonic_ns() + timeout;
+  const std::int64_t timeout_ns = nanoseconds(how.timeout);
+  Clock clock(Deadline::from_timeout_ns(timeout_ns));
   for (int attempt = 0;; ++attempt) {
+    static_cast<void>(clock.left());  // it runs from here
     if (!socket_)
-      if (auto connected = connect_locked(timeout); !connected) return tl::unexpected(connected.error());
-    auto reply = exchange_in_step(method, parameters, timeout, for_text);
+      if (auto connected = connect_locked(how, timeout_ns); !connected) return tl::unexpected(connected.error());
+    auto reply = exchange_in_step(method, parameters, {timeout_ns, how.interrupted}, for_text);
     if (reply) return reply;
     const Errc code = reply.error().code();
     if (code == Errc::protocol_error) socket_.reset();
@@ -319,27 +332,29 @@ Result<Reply> Session::call(std::string_view method, json parameters, bool for_t
     const bool again = connection_lost(reply.error()) || code == Errc::shutting_down;
     if (!again) return reply;
     socket_.reset();
-    if (method == "Stop" || attempt >= kAttempts || monotonic_ns() > end) return reply;
+    if (method == "Stop" || attempt >= kAttempts || clock.left() == 0) return reply;
   }
 }
 
-Result<void> Session::wait_for_segment(const std::string& name, std::int64_t timeout_ns, bool interruptible) {
+Result<void> Session::wait_for_segment(const ConnectOptions& how, const std::string& name, std::int64_t timeout_ns) {
   if (!same_process(process_page(), identity_)) return fail(Errc::forked);
-  const std::int64_t end = timeout_ns < 0 ? -1 : monotonic_ns() + timeout_ns;
+  Clock clock(Deadline::from_timeout_ns(timeout_ns));
   for (;;) {
+    static_cast<void>(clock.left());  // it runs from here
     UniqueFd socket;
     {
       const std::lock_guard lock(mutex_);
-      auto reached = reach_locked(nanoseconds(options_.timeout));
+      auto reached = reach_locked(how, nanoseconds(how.timeout));
       if (!reached) return tl::unexpected(reached.error());
       socket = std::move(*reached);
     }
-    const std::int64_t left = end < 0 ? -1 : std::max<std::int64_t>(end - monotonic_ns(), 0);
+    const std::int64_t left = clock.left();
     const std::int64_t wait_ms = left < 0 ? -1 : (left + 999'999) / 1'000'000;
-    auto reply = exchange_locked(socket.get(), "Await", json{{"name", name}, {"wait_ms", wait_ms}}, {}, left < 0 ? -1 : left + 1'000'000'000, interruptible);
+    auto reply = exchange_locked(socket.get(), "Await", json{{"name", name}, {"wait_ms", wait_ms}}, {},
+                                 {left < 0 ? -1 : left + 1'000'000'000, how.interrupted, how.interruptible}, {});
     if (reply) return {};
     const bool broker_gone = connection_lost(reply.error()) || reply.error().code() == Errc::shutting_down;
-    if (!broker_gone || (end >= 0 && monotonic_ns() > end)) return tl::unexpected(reply.error());
+    if (!broker_gone || clock.left() == 0) return tl::unexpected(reply.error());
   }
 }
 
@@ -357,7 +372,7 @@ void Session::detach(const std::shared_ptr<Attachment>& attachment) noexcept {
     ATOLL_KILL_POINT("detach.asking");
     // If the broker is gone, its successor hears of it by the attachment's absence from the next Hello.
     // The same if it could not do it: without this connection the next call says Hello, and does not name it.
-    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, nanoseconds(options_.timeout), false)) socket_.reset();
+    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, {kUsualNs, nobody})) socket_.reset();
     ATOLL_KILL_POINT("detach.answered");
   } catch (...) {
     // Out of memory: the broker finds out when this process ends.
@@ -377,7 +392,7 @@ void Session::revive() noexcept {
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;  // it lives
     }
     // Who sleeps hears records while the machine's broker is away, and asks again soon: nothing to wait for here.
-    static_cast<void>(connect_locked(bound_to_fallback() ? 0 : 1'000'000'000));
+    static_cast<void>(connect_locked(revival_, only_machine() ? 0 : 1'000'000'000));
     ATOLL_KILL_POINT("revive.connected");
   } catch (...) {
   }

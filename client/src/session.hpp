@@ -55,12 +55,13 @@ class Session : public std::enable_shared_from_this<Session> {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  Result<Reply> call(std::string_view method, nlohmann::json parameters) { return call(method, std::move(parameters), false); }
+  // `how`: of the client that calls; how long it waits, whether it starts a broker, whether it is interrupted.
+  Result<Reply> call(const ConnectOptions& how, std::string_view method, nlohmann::json parameters) { return call(how, method, std::move(parameters), false); }
   // For who passes the reply on: its parameters as JSON text, not parsed here.
-  Result<std::string> call_for_text(std::string_view method, nlohmann::json parameters);
-  // A call that may take as long as `clock` allows: on a connection of its own, so that it holds up
+  Result<std::string> call_for_text(const ConnectOptions& how, std::string_view method, nlohmann::json parameters);
+  // A call that may take `timeout_ns` (negative: no limit): on a connection of its own, so that it holds up
   // nobody. Used to wait for a segment to appear; the attachment is then made by call().
-  Result<void> wait_for_segment(const std::string& name, std::int64_t timeout_ns, bool interruptible);
+  Result<void> wait_for_segment(const ConnectOptions& how, const std::string& name, std::int64_t timeout_ns);
 
   // After a successful Attach: remembers it for the next Hello.
   void remember(const std::shared_ptr<Attachment>& attachment);
@@ -82,24 +83,37 @@ class Session : public std::enable_shared_from_this<Session> {
   Notifier& notifier();
 
  private:
-  Session(ConnectOptions options, BrokerAddress address);
+  // How one exchange waits: `interruptible` without anybody to ask is ended by any signal handler.
+  struct Patience {
+    std::int64_t timeout_ns;  // negative: no limit
+    const std::function<bool()>& interrupted;
+    bool interruptible = false;
+  };
+  struct Wanted {
+    bool for_text = false;
+    bool* answered = nullptr;
+  };
 
-  Result<Reply> call(std::string_view method, nlohmann::json parameters, bool for_text);
-  Result<void> connect_locked(std::int64_t timeout_ns);
-  Result<void> hello_locked();
-  Result<Reply> exchange_locked(int socket, std::string_view method, const nlohmann::json& parameters, std::span<const int> fds,
-                                std::int64_t timeout_ns, bool interruptible, bool for_text = false, bool* answered = nullptr);
-  Result<Reply> exchange_in_step(std::string_view method, const nlohmann::json& parameters, std::int64_t timeout_ns, bool for_text = false);
-  Result<protocol::UniqueFd> reach_locked(std::int64_t timeout_ns);
-  // No other broker knows what this session has open: while the machine's is away, as when it is restarted, it waits for that one.
-  [[nodiscard]] bool bound_to_fallback() const noexcept { return over_fallback_ && !attachments_.empty(); }
+  Session(const ConnectOptions& first, BrokerAddress address);
 
-  const ConnectOptions options_;
+  Result<Reply> call(const ConnectOptions& how, std::string_view method, nlohmann::json parameters, bool for_text);
+  Result<void> connect_locked(const ConnectOptions& how, std::int64_t timeout_ns);
+  Result<void> hello_locked(const ConnectOptions& how);
+  Result<Reply> exchange_locked(int socket, std::string_view method, const nlohmann::json& parameters, std::span<const int> fds, const Patience& patience,
+                                Wanted wanted);
+  Result<Reply> exchange_in_step(std::string_view method, const nlohmann::json& parameters, const Patience& patience, bool for_text = false);
+  Result<protocol::UniqueFd> reach_locked(const ConnectOptions& how, std::int64_t timeout_ns);
+  // Nobody but the machine's broker will do: no other one knows what this session has open over it. While it is away, as
+  // when it is restarted, that is waited for.
+  [[nodiscard]] bool only_machine() const noexcept { return address_.machine || (over_machine_ && !attachments_.empty()); }
+
+  const std::string language_;
   BrokerAddress address_;
   const std::uint64_t identity_;
 
   std::mutex mutex_;  // guards what follows up to the atomics
-  bool over_fallback_ = false;  // reached last at address_.fallback: the machine's broker
+  ConnectOptions revival_;  // what revive() may do: of the client that allowed most
+  bool over_machine_ = false;  // the machine's broker was reached last
   protocol::UniqueFd socket_;
   protocol::UniqueFd life_;
   std::string token_;

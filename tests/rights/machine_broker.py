@@ -65,6 +65,8 @@ try:
     before = sleeps(receiver)
     until("the receiver has looked for a broker", lambda: receiver.poll() is not None or sleeps(receiver) >= before + 5)
     told["while it is away"] = receiver.poll()
+    # As who could start one there.
+    told["by its path, away"] = run(OWNER, "create", "t", environment={"ATOLL_SOCKET": str(SOCKET)})
     serving = broker()
     told["send"] = run(USER, "send", "s", "--text", "hello")
     told["received"] = receiver.communicate(timeout=ENOUGH)[0]

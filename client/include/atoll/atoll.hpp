@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -75,7 +76,11 @@ struct ConnectOptions {
   std::string language = "C++";
   bool start_broker = true;
   bool interruptible = false;  // waits answer `interrupted` when a signal handler ran
+  // Most that one call to the broker may take, starting it included. Negative: no limit; zero: 10 s.
   std::chrono::nanoseconds timeout = std::chrono::seconds(10);
+  // Asked by calls to the broker and waits for a segment while they last, in the calling thread: when a signal handler
+  // ran, and once a second. True: the call answers `interrupted`, carried out or not.
+  std::function<bool()> interrupted;
 };
 
 struct StreamOptions {
@@ -490,9 +495,9 @@ class ATOLL_CXX_API Client {
   friend struct EngineAccess;
   // `interface`: the one the caller was compiled with (fast_path.hpp); another one than the library's is refused.
   static Result<Client> connect_from(const ConnectOptions& options, std::uint32_t interface);
-  Client(std::shared_ptr<Session> session, bool interruptible) noexcept;
+  Client(std::shared_ptr<Session> session, ConnectOptions options) noexcept;
   std::shared_ptr<Session> session_;
-  bool interruptible_;
+  ConnectOptions options_;
 };
 
 }  // namespace atoll_ipc

@@ -182,7 +182,7 @@ inline constexpr ErrorText kErrorTexts[] = {
      "connect again in the child"},
     {Errc::lock_stuck, "lock_stuck", "LockStuck",
      "the holder of the segment's lock died and no broker could repair it yet",
-     "start the broker (`atoll status`); the wait then ends by itself"},
+     "start a broker (`atoll gc --apply` does); the wait then ends by itself"},
     {Errc::not_supported, "not_supported", "NotSupported",
      "this kernel or this file system lacks what is needed",
      "see the message; another backing may do"},

@@ -24,6 +24,8 @@ inline constexpr std::size_t kMaxFirstFrame = 4 * 1024;    // the first call of 
 inline constexpr std::size_t kMaxReply = 4 * 1024 * 1024;  // a reply, as a client accepts it
 inline constexpr std::size_t kMaxFdsPerMessage = 100;      // 64 lanes, 16 groups and a few
 inline constexpr std::size_t kMaxSocketPath = 107;
+// Of the machine's broker: the service that all users share. Its user is whoever owns the directory.
+inline constexpr const char* kMachineSocket = "/run/atoll/atoll.sock";
 
 // Owns a descriptor.
 class UniqueFd {
