@@ -55,11 +55,18 @@ protocol::HeaderPage page_of(const Stream& stream, Role role, unsigned index, st
   return page;
 }
 
+const ConnectOptions& Client::how() {
+  static const ConnectOptions options = [] {
+    ConnectOptions made;
+    made.start_broker = false;
+    return made;
+  }();
+  return options;
+}
+
 const std::shared_ptr<Session>& Client::session() {
   static const std::shared_ptr<Session> session = [] {
-    ConnectOptions options;
-    options.start_broker = false;
-    std::shared_ptr<Session> made(new Session(options, BrokerAddress{directory() + "/none.sock", {}, false}));
+    std::shared_ptr<Session> made(new Session(how(), BrokerAddress{directory() + "/none.sock", {}, false}));
     made->bells_.store(&bells_file().as<protocol::BellsFile>());
     made->slot_.store(kSlot);
     made->slot_generation_.store(kSlotGeneration);
@@ -111,6 +118,7 @@ AttachedFile Client::map(File& file, Role role, bool writable) {
 Attached Client::attach(As as) {
   Attached attached;
   attached.session = session();
+  attached.how = how();
   attached.attachment = std::make_shared<Attachment>();
   attached.attachment->name = "s";
   attached.attachment->group = "g";

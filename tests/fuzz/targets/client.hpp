@@ -43,6 +43,7 @@ class Client {
   [[nodiscard]] atoll_ipc::protocol::BellFile& bell() noexcept;
   [[nodiscard]] static atoll_ipc::protocol::BellsFile& bells() noexcept;
   [[nodiscard]] static const std::shared_ptr<atoll_ipc::Session>& session();
+  [[nodiscard]] static const atoll_ipc::ConnectOptions& how();  // starts no broker
 
  private:
   [[nodiscard]] atoll_ipc::AttachedFile map(File& file, atoll_ipc::protocol::Role role, bool writable);

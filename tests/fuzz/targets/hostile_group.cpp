@@ -37,7 +37,7 @@ std::vector<std::byte>& sound_lane() {
 
 void consume(Client& client, const ConsumerOptions& options, bool copies, std::span<const std::uint8_t> steps) {
   GroupReader reader(client.attach(Client::As::member), options);
-  require(reader.open(false).has_value(), "a member opens what the broker gave it");
+  require(reader.open().has_value(), "a member opens what the broker gave it");
   std::vector<std::uint64_t> views;
   for (const std::uint8_t step : steps) {
     // One of the views, also of those that were released.
@@ -76,7 +76,7 @@ void consume(Client& client, const ConsumerOptions& options, bool copies, std::s
 
 void produce(Client& client) {
   ProducerEngine producer(client.attach(Client::As::producer));
-  require(producer.take_over(false).has_value(), "a producer joins a sound lane");
+  require(producer.take_over().has_value(), "a producer joins a sound lane");
   const std::vector<std::uint8_t> sent(300, 'p');
   for (unsigned i = 0; i < 20; ++i) {
     const Errc code = producer.send(sent.data(), sent.size(), 0, Deadline::now());
@@ -113,7 +113,7 @@ void prepare() {
   client.header().active_groups.raw = 0;
   {
     ProducerEngine producer(client.attach(Client::As::producer));
-    require(producer.take_over(false).has_value(), "a producer takes a new lane");
+    require(producer.take_over().has_value(), "a producer takes a new lane");
     std::vector<std::uint8_t> sent(200, 's');
     for (unsigned i = 0; i < 12; ++i) {
       sent.resize(10 + 17 * i);

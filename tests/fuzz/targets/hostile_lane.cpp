@@ -55,7 +55,7 @@ void receive_all(ReaderEngine& reader, const Client& client, const Stream& strea
 
 void observe(Client& client, const Stream& stream, const ObserverOptions& options) {
   ObserverReader reader(client.attach(Client::As::observer), options);
-  require(reader.open(false).has_value(), "an observer opens what the broker gave it");
+  require(reader.open().has_value(), "an observer opens what the broker gave it");
   receive_all(reader, client, stream, true);
 }
 
@@ -70,7 +70,7 @@ void consume(Client& client, const Stream& stream, const protocol::LaneHeader& l
   group.lanes[0].cursor.raw = group.lanes[0].next.raw = start.position;
   group.lanes[0].next_sequence.raw = start.sequence;
   GroupReader reader(client.attach(Client::As::member), options);
-  require(reader.open(false).has_value(), "a member opens what the broker gave it");
+  require(reader.open().has_value(), "a member opens what the broker gave it");
   receive_all(reader, client, stream, stream.when_full == WhenFull::overwrite);
 }
 
@@ -102,12 +102,12 @@ bool settle(File& file, const protocol::RingGeometry& geometry) {
 
 void produce(Client& client, const Stream& stream, std::uint16_t length) {
   ProducerEngine producer(client.attach(Client::As::producer));
-  if (const auto joined = producer.take_over(false); !joined) {
+  if (const auto joined = producer.take_over(); !joined) {
     require(joined.error().code() == Errc::lane_damaged, "a producer joins a settled lane, or says that it is damaged");
     return;
   }
   ObserverReader observer(client.attach(Client::As::observer), {.start = Start::latest});
-  require(observer.open(false).has_value(), "an observer opens what the broker gave it");
+  require(observer.open().has_value(), "an observer opens what the broker gave it");
   std::vector<std::uint8_t> sent(length % (stream.capacity / 2));
   bool always_kept = true;
   for (unsigned i = 0; i < 12; ++i) {

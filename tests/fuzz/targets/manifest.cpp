@@ -72,7 +72,7 @@ void attach_to(const std::string& text, const protocol::Manifest& manifest) {
   request.name = manifest.name;
   request.role = "observe";
   request.kind = manifest.kind;
-  auto attached = attach(Client::session(), request);
+  auto attached = attach(Client::session(), Client::how(), request);
   session.socket_.reset();
   session.attachments_.clear();
   if (!attached) return require_known(attached.error().code());
