@@ -35,13 +35,21 @@ export interface ConnectOptions {
   socket?: string;
   /** Start a broker if there is none (default: true); else that is NO_BROKER. */
   startBroker?: boolean;
-  /** Default: 10 000. */
+  /**
+   * Milliseconds to wait for the broker. Default: 10 000. Infinity: no limit; 0: 1 ms. Anything but a number of at
+   * least 0 is INVALID_ARGUMENT. A broker that is not there by then is NO_BROKER, one that does not answer TIMED_OUT.
+   * It is also the limit of each call of the client; clients of one process share their connection to a broker, and the
+   * limit of the one that made it.
+   */
   timeoutMs?: number;
   /** The program to start. Default: $ATOLLD, else the one built with this package, else PATH. */
   atolldPath?: string;
 }
 
-/** Connects to this user's broker. */
+/**
+ * Connects to this user's broker. This, like every call of a Client, waits on a thread of Node's pool and never blocks
+ * JavaScript; but the process ends only after calls that are under way, also by process.exit(): up to timeoutMs.
+ */
 export function connect(options?: ConnectOptions): Promise<Client>;
 
 export type Kind = 'stream' | 'bytes';

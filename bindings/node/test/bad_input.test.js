@@ -51,7 +51,7 @@ test('options that are none', async () => {
     { directory: 5 }, { access: 5 }];
   for (const options of wrong) await refused(client.create(name(), options), 'INVALID_ARGUMENT');
   await refused(atoll.connect({ socket: 5 }), 'INVALID_ARGUMENT');
-  await refused(atoll.connect({ timeoutMs: -1 }), 'INVALID_ARGUMENT');
+  for (const timeoutMs of [-1, -Infinity, NaN, '5', null, 5n]) await refused(atoll.connect({ timeoutMs }), 'INVALID_ARGUMENT');
   await refused(atoll.connect({ startBroker: 'no' }), 'INVALID_ARGUMENT');
   await refused(client.call(5), 'INVALID_ARGUMENT');
   await refused(client.call('List', 5), 'INVALID_ARGUMENT');
