@@ -268,7 +268,12 @@ interface Reader extends AsyncIterable<Message> {
   receiveMany(max?: number, options?: WaitOptions): Promise<Message[]>;
   /** The same as columns, without an object for each: the quickest way. Not with zeroCopy. */
   receiveBatch(max?: number, options?: WaitOptions): Promise<Batch>;
-  /** Blocks the thread, and with it its event loop: for worker threads. */
+  /**
+   * As receive(), but blocks the thread and with it its event loop: for worker threads. TIMED_OUT after timeoutMs
+   * milliseconds (default, and Infinity: no limit). A worker that blocks here can be ended by worker.terminate(), and
+   * by process.exit() in the main thread: it looks up four times a second, which moves no limit. In the main thread
+   * nothing but a signal that kills the process ends it sooner.
+   */
   receiveSync(options?: { timeoutMs?: number }): Message;
   /** receive() and message.json(). Not in manual mode. */
   receiveJson(options?: WaitOptions): Promise<any>;

@@ -5,6 +5,7 @@
 // acknowledged when it was handed out by receive(), or when the iteration moves past it; that is told to the
 // library for all at once, with the batch's last record or at the end of this turn of the event loop.
 
+const { isMainThread } = require('node:worker_threads');
 const native = require('./native.js');
 const { AtollError, status, fromStatus, closed, invalid, run } = require('./errors.js');
 const { waiting, small } = require('./arguments.js');
@@ -22,6 +23,9 @@ const kPauseMs = 0.01;
 const kSome = 256;  // records: not worth a new desk
 const kBatch = 64;
 const kMostAtOnce = 65536;
+// A worker thread blocks for so long at once: between two times V8 hears that it is to be terminated. Nobody
+// terminates the main thread, so that one sleeps on.
+const kBlockMs = isMainThread ? Infinity : 250;
 const kNeedsRoom = 1001;  // src/plain.hpp
 const kCopy = 1;  // src/consumer.cpp
 const kRelease = 2;
@@ -100,7 +104,7 @@ class Reader {
     if (!this._queue.empty) throw invalid('receiveSync: another receive waits', 'use one way of receiving at a time', this.name);
     if (this._next === this._end) {
       this._flush();
-      while (!this._fetched(1, this._mode, this._fetchBlocking(timeoutMs)));
+      this._fetchBlocking(timeoutMs);
     }
     return this._hand();
   }
@@ -293,9 +297,15 @@ class Reader {
     }
   }
 
+  // Fetches a record; blocks the thread until there is one, or the time is over.
   _fetchBlocking(timeoutMs) {
-    this._makeRoom(1);
-    return native.consumerFetchBlocking(this._handle, 1, this._mode, timeoutMs === Infinity ? -1 : timeoutMs);
+    const end = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;  // without a limit no clock is read
+    for (let left = timeoutMs; ; left = Math.max(0, end - performance.now())) {
+      this._makeRoom(1);
+      const count = native.consumerFetchBlocking(this._handle, 1, this._mode, Math.min(left, kBlockMs));
+      if (count === -status.TIMED_OUT && left > kBlockMs) continue;
+      if (this._fetched(1, this._mode, count)) return;
+    }
   }
 
   // What a fetch gave. False if it has to be done again, with the larger slab that is now there.
