@@ -281,7 +281,10 @@ interface Reader extends AsyncIterable<Message> {
   receiveArray(options?: WaitOptions): Promise<ReceivedArray>;
   /**
    * Ends when all producers have finished. A record is acknowledged when the loop moves past it, or is left by break,
-   * return or throw; the reader stays open.
+   * return or throw; the reader stays open. Several loops may share a reader, and other receives go on beside them: each
+   * record goes to one of them, and one that a loop still holds is acknowledged by that loop alone. Until then it keeps
+   * its room in the ring. Who calls next() by hand says return() at the end, or that iterator's last record comes again
+   * when the consumer closes.
    */
   [Symbol.asyncIterator](): AsyncIterator<Message, undefined>;
   info(): ReaderInfo;
