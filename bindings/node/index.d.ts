@@ -35,13 +35,21 @@ export interface ConnectOptions {
   socket?: string;
   /** Start a broker if there is none (default: true); else that is NO_BROKER. */
   startBroker?: boolean;
-  /** Default: 10 000. */
+  /**
+   * Milliseconds to wait for the broker. Default: 10 000. Infinity: no limit; 0: 1 ms. Anything but a number of at
+   * least 0 is INVALID_ARGUMENT. A broker that is not there by then is NO_BROKER, one that does not answer TIMED_OUT.
+   * It is also the limit of each call of the client; clients of one process share their connection to a broker, and the
+   * limit of the one that made it.
+   */
   timeoutMs?: number;
   /** The program to start. Default: $ATOLLD, else the one built with this package, else PATH. */
   atolldPath?: string;
 }
 
-/** Connects to this user's broker. */
+/**
+ * Connects to this user's broker. This, like every call of a Client, waits on a thread of Node's pool and never blocks
+ * JavaScript; but the process ends only after calls that are under way, also by process.exit(): up to timeoutMs.
+ */
 export function connect(options?: ConnectOptions): Promise<Client>;
 
 export type Kind = 'stream' | 'bytes';
@@ -260,7 +268,12 @@ interface Reader extends AsyncIterable<Message> {
   receiveMany(max?: number, options?: WaitOptions): Promise<Message[]>;
   /** The same as columns, without an object for each: the quickest way. Not with zeroCopy. */
   receiveBatch(max?: number, options?: WaitOptions): Promise<Batch>;
-  /** Blocks the thread, and with it its event loop: for worker threads. */
+  /**
+   * As receive(), but blocks the thread and with it its event loop: for worker threads. TIMED_OUT after timeoutMs
+   * milliseconds (default, and Infinity: no limit). A worker that blocks here can be ended by worker.terminate(), and
+   * by process.exit() in the main thread: it looks up four times a second, which moves no limit. In the main thread
+   * nothing but a signal that kills the process ends it sooner.
+   */
   receiveSync(options?: { timeoutMs?: number }): Message;
   /** receive() and message.json(). Not in manual mode. */
   receiveJson(options?: WaitOptions): Promise<any>;
@@ -268,7 +281,10 @@ interface Reader extends AsyncIterable<Message> {
   receiveArray(options?: WaitOptions): Promise<ReceivedArray>;
   /**
    * Ends when all producers have finished. A record is acknowledged when the loop moves past it, or is left by break,
-   * return or throw; the reader stays open.
+   * return or throw; the reader stays open. Several loops may share a reader, and other receives go on beside them: each
+   * record goes to one of them, and one that a loop still holds is acknowledged by that loop alone. Until then it keeps
+   * its room in the ring. Who calls next() by hand says return() at the end, or that iterator's last record comes again
+   * when the consumer closes.
    */
   [Symbol.asyncIterator](): AsyncIterator<Message, undefined>;
   info(): ReaderInfo;

@@ -1,7 +1,8 @@
 'use strict';
-// Checks of what callers pass: everything wrong is an AtollError INVALID_ARGUMENT that names the argument.
+// Checks of what callers pass: everything wrong is an AtollError INVALID_ARGUMENT that names the argument. Whether a
+// name is one (INVALID_NAME) is the library's to say.
 
-const { invalid } = require('./errors.js');
+const { AtollError, invalid } = require('./errors.js');
 
 function describe(value) {
   if (value === null) return 'null';
@@ -24,6 +25,16 @@ function string(value, what) {
   if (typeof value !== 'string') throw invalid(`${what} must be a string, not ${describe(value)}`);
   if (value.includes('\0')) throw invalid(`${what} must not contain a NUL character`);
   return value;
+}
+
+// Of a segment or a group. The library would see a name that ends before the NUL, and take that one.
+function nameOf(value, what) {
+  if (typeof value === 'string' && value.includes('\0')) {
+    throw new AtollError('INVALID_NAME', `${what} must not contain a NUL character, as in ${describe(value)}`, {
+      segment: value, fix: 'use letters, digits and . _ - only, and / between parts',
+    });
+  }
+  return string(value, what);
 }
 
 function boolean(value, what) {
@@ -78,4 +89,4 @@ function waiting(options, what, extra = []) {
   return { timeoutMs: timeoutMs === undefined ? Infinity : timeoutMs, signal };
 }
 
-module.exports = { describe, object, string, boolean, choice, count, small, milliseconds, waiting };
+module.exports = { describe, object, string, nameOf, boolean, choice, count, small, milliseconds, waiting };

@@ -66,7 +66,6 @@ class Bytes {
     const { offset = 0, length = 0, wait = true } = object(options, 'flush: options', ['offset', 'length', 'wait']);
     const [from, bytes] = [count(offset, 'flush: offset'), count(length, 'flush: length')];
     boolean(wait, 'flush: wait');
-    this._check();
     while (this._flushing !== null) await this._flushing;
     this._check();
     const flush = run(native.bytesFlush(this._handle, from, bytes, wait));
@@ -83,7 +82,6 @@ class Bytes {
     const bytes = bytesOf(data);
     const end = performance.now() + timeoutMs;
     for (let pause = kFirstRetryMs; ; pause = Math.min(2 * pause, kLastRetryMs)) {
-      this._check();
       while (this._flushing !== null) await this._flushing;
       this._check();
       const number = native.bytesPut(this._handle, bytes);
@@ -108,7 +106,6 @@ class Bytes {
     const limits = waiting(options, 'get', ['after']);
     const { after: given = 0n } = options || {};
     const after = count(given, 'get: after');
-    this._check();
     while (this._flushing !== null) await this._flushing;
     this._check();
     const content = this._get(after);

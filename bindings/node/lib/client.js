@@ -4,7 +4,7 @@
 
 const native = require('./native.js');
 const { AtollError, run, invalid } = require('./errors.js');
-const { object, string, boolean, choice, count, small, milliseconds, describe } = require('./arguments.js');
+const { object, string, nameOf, boolean, choice, count, small, milliseconds, describe } = require('./arguments.js');
 const { Producer } = require('./producer.js');
 const { Consumer, Observer } = require('./reader.js');
 const { Bytes } = require('./bytes.js');
@@ -49,7 +49,7 @@ class Client {
 
   // True: made now. False: it was there, with the same options.
   async create(name, options) {
-    string(name, 'create: name');
+    nameOf(name, 'create: name');
     const given = object(options, 'create: options', ['kind', 'capacity', 'whenFull', 'alignment', 'size', 'putSize', 'backing',
       'directory', 'access']);
     const { kind = 'stream', backing = 'shm', capacity = 0, alignment = 0, size = 0, putSize, directory, access } = given;
@@ -72,11 +72,11 @@ class Client {
 
   // A segment; or one group of a stream, with {group}.
   async remove(name, options) {
-    string(name, 'remove: name');
+    nameOf(name, 'remove: name');
     const { force = false, group } = object(options, 'remove: options', ['force', 'group']);
     boolean(force, 'remove: force');
     if (group !== undefined) {
-      await this.call('Remove', { name, group: string(group, 'remove: group'), force });
+      await this.call('Remove', { name, group: nameOf(group, 'remove: group'), force });
     } else {
       await run(native.remove(this._check(), name, force));
     }
@@ -89,13 +89,13 @@ class Client {
 
   // `manifest` comes parsed, here and in manifest().
   async show(name) {
-    const shown = await this.call('Show', { name: string(name, 'show: name') });
+    const shown = await this.call('Show', { name: nameOf(name, 'show: name') });
     if (typeof shown.manifest === 'string') shown.manifest = native.parseJson(shown.manifest);
     return shown;
   }
 
   async manifest(name) {
-    return native.parseJson((await this.call('Manifest', { name: string(name, 'manifest: name') })).manifest);
+    return native.parseJson((await this.call('Manifest', { name: nameOf(name, 'manifest: name') })).manifest);
   }
 
   status() {
@@ -130,18 +130,18 @@ class Client {
   }
 
   async openProducer(name, options) {
-    string(name, 'openProducer: name');
+    nameOf(name, 'openProducer: name');
     object(options, 'openProducer: options', ['waitMs', 'signal']);
     const [handle, id] = await this._open(name, options, (waitMs) => native.openProducer(this._check(), name, waitMs));
     return new Producer(handle, id, name);
   }
 
   async openConsumer(name, options) {
-    string(name, 'openConsumer: name');
+    nameOf(name, 'openConsumer: name');
     const { group, manual = false, exclusive = false, ephemeral = false, spin = false, prefetch = 0, zeroCopy = false, start } =
       object(options, 'openConsumer: options', ['group', 'start', 'manual', 'exclusive', 'ephemeral', 'spin', 'prefetch', 'zeroCopy',
         'waitMs', 'signal']);
-    if (group !== undefined) string(group, 'openConsumer: group');
+    if (group !== undefined) nameOf(group, 'openConsumer: group');
     const flags = (boolean(manual, 'openConsumer: manual') ? kFlags.manual : 0) |
       (boolean(exclusive, 'openConsumer: exclusive') ? kFlags.exclusive : 0) |
       (boolean(ephemeral, 'openConsumer: ephemeral') ? kFlags.ephemeral : 0) |
@@ -155,7 +155,7 @@ class Client {
   }
 
   async openObserver(name, options) {
-    string(name, 'openObserver: name');
+    nameOf(name, 'openObserver: name');
     const { start } = object(options, 'openObserver: options', ['start', 'waitMs', 'signal']);
     const where = startOf(start, 'latest', 'openObserver');
     const [handle, id] = await this._open(name, options, (waitMs) =>
@@ -164,7 +164,7 @@ class Client {
   }
 
   async openBytes(name, options) {
-    string(name, 'openBytes: name');
+    nameOf(name, 'openBytes: name');
     const { mode = 'read' } = object(options, 'openBytes: options', ['mode', 'waitMs', 'signal']);
     const number = choice(mode, 'openBytes: mode', kMapModes);
     const [handle, id] = await this._open(name, options, (waitMs) => native.openBytes(this._check(), name, number, waitMs));

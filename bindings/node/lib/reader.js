@@ -2,9 +2,11 @@
 // Consumers and observers: records out of a stream.
 //
 // receive() and iteration hand out records of a batch fetched in one crossing. In automatic mode a record is
-// acknowledged when it was handed out by receive(), or when the iteration moves past it; that is told to the
-// library for all at once, with the batch's last record or at the end of this turn of the event loop.
+// acknowledged when it was handed out by receive(), or when the iterator that gave it moves past it; that is told to
+// the library for all at once, with the batch's last record or at the end of this turn of the event loop. A record that
+// an iterator still holds by then, while later ones are dealt with, is told of by itself.
 
+const { isMainThread } = require('node:worker_threads');
 const native = require('./native.js');
 const { AtollError, status, fromStatus, closed, invalid, run } = require('./errors.js');
 const { waiting, small } = require('./arguments.js');
@@ -22,6 +24,9 @@ const kPauseMs = 0.01;
 const kSome = 256;  // records: not worth a new desk
 const kBatch = 64;
 const kMostAtOnce = 65536;
+// A worker thread blocks for so long at once: between two times V8 hears that it is to be terminated. Nobody
+// terminates the main thread, so that one sleeps on.
+const kBlockMs = isMainThread ? Infinity : 250;
 const kNeedsRoom = 1001;  // src/plain.hpp
 const kCopy = 1;  // src/consumer.cpp
 const kRelease = 2;
@@ -51,11 +56,13 @@ class Reader {
     this._desk = null;
     this._sheet = null;
     this._batchDesk = null;  // of receiveBatch; _desk while that was called last
-    // Of the desk: [_released, _passed) is dealt with, [_passed, _next) handed out, [_next, _end) fetched.
+    // Of the desk: [_released, _passed) is dealt with but for what _holders hold, [_passed, _next) handed out,
+    // [_next, _end) fetched.
     this._released = 0;
     this._passed = 0;
     this._next = 0;
     this._end = 0;
+    this._holders = [];  // iterators that gave a record of [_released, _next)
     this._flushing = false;
     this._found = 0;  // by the last fetch, unless there was more, or much
     this._inARow = 0;
@@ -100,7 +107,7 @@ class Reader {
     if (!this._queue.empty) throw invalid('receiveSync: another receive waits', 'use one way of receiving at a time', this.name);
     if (this._next === this._end) {
       this._flush();
-      while (!this._fetched(1, this._mode, this._fetchBlocking(timeoutMs)));
+      this._fetchBlocking(timeoutMs);
     }
     return this._hand();
   }
@@ -259,7 +266,7 @@ class Reader {
     return this._zeroCopy ? new ViewMessage(this._sheet, index) : new Message(this._sheet, index);
   }
 
-  // All that was handed out is dealt with.
+  // All that was handed out is dealt with, but for what iterators hold.
   _pass() {
     if (!this._keep) return;
     this._passed = this._next;
@@ -276,8 +283,30 @@ class Reader {
   _flush() {
     this._flushing = false;
     if (this.closed || this._passed === this._released) return;
-    native.consumerRelease(this._handle, this._released, this._passed - this._released);
-    this._released = this._passed;
+    this._leaveOutHeld();
+    this._releaseTo(this._passed);
+  }
+
+  _releaseTo(end) {
+    if (end !== this._released) native.consumerRelease(this._handle, this._released, end - this._released);
+    this._released = end;
+  }
+
+  // Whoever holds a record below _passed releases it by itself from here on, so that it keeps no other back and needs
+  // no place on this desk.
+  _leaveOutHeld() {
+    const holders = this._holders.sort((one, other) => one.place - other.place);
+    this._holders = [];
+    for (const holder of holders) {
+      if (holder.place >= this._passed) {
+        this._holders.push(holder);
+        continue;
+      }
+      holder.together = false;
+      if (holder.place === -1) continue;  // it holds none
+      this._releaseTo(holder.place);
+      this._released += 1;
+    }
   }
 
   // Fetches up to `max` records. False if there are none now.
@@ -285,6 +314,7 @@ class Reader {
     if (mode !== this._mode) this._pass();  // these views are released at once, so the ones before must be
     for (;;) {
       this._makeRoom(max);
+      if (this._passed !== this._released) this._leaveOutHeld();
       const released = this._passed;
       const count = native.consumerFetch(this._handle, max, mode, this._released, released - this._released);
       this._released = released;
@@ -293,9 +323,15 @@ class Reader {
     }
   }
 
+  // Fetches a record; blocks the thread until there is one, or the time is over.
   _fetchBlocking(timeoutMs) {
-    this._makeRoom(1);
-    return native.consumerFetchBlocking(this._handle, 1, this._mode, timeoutMs === Infinity ? -1 : timeoutMs);
+    const end = timeoutMs === Infinity ? Infinity : performance.now() + timeoutMs;  // without a limit no clock is read
+    for (let left = timeoutMs; ; left = Math.max(0, end - performance.now())) {
+      this._makeRoom(1);
+      const count = native.consumerFetchBlocking(this._handle, 1, this._mode, Math.min(left, kBlockMs));
+      if (count === -status.TIMED_OUT && left > kBlockMs) continue;
+      if (this._fetched(1, this._mode, count)) return;
+    }
   }
 
   // What a fetch gave. False if it has to be done again, with the larger slab that is now there.
@@ -340,12 +376,20 @@ class Reader {
   }
 }
 
-// Iteration: ends when all producers have finished. Leaving the loop counts as being past its last record,
-// and leaves the reader open.
+// Iteration: ends when all producers have finished. Any number of iterators share a reader; each holds the record that
+// it gave last until it moves past it. Leaving the loop counts as that, and leaves the reader open.
 class ReaderIterator {
   constructor(reader) {
     this._reader = reader;
-    this._current = null;  // zero-copy: released on the way past
+    this._current = null;  // the record that it holds
+    // True: that is released with all others, as this is one of reader._holders, or nothing is ever to be released.
+    // False: by this iterator, see reader._leaveOutHeld.
+    this.together = !reader._keep && !reader._zeroCopy;
+  }
+
+  // Where the record that it holds lies on the desk; -1: it holds none.
+  get place() {
+    return this._current === null ? -1 : this._current._index;
   }
 
   next() {
@@ -370,23 +414,30 @@ class ReaderIterator {
   }
 
   _passCurrent() {
-    this._reader._pass();
-    if (this._current !== null) {
-      this._current.release();
-      this._current = null;
-    }
+    const message = this._current;
+    if (message === null) return;
+    this._current = null;
+    if (this.together) this._reader._pass();
+    else if (this._reader._zeroCopy) message.release();
+    else native.consumerSettle(this._reader._handle, message._sheet.ledger, message._index, 0, 1);
   }
 
-  // As reader._take, but the record is not dealt with yet.
+  // As reader._take, but the record is not dealt with yet. The one before it is: it was given to a next() that this
+  // one did not wait for.
   _attempt = () => {
     const reader = this._reader;
+    this._passCurrent();
     if (reader._next === reader._end && !reader._fetch(reader._batch, reader._mode)) return PENDING;
     return this._make();
   };
 
   _make() {
     const message = this._reader._make();
-    if (this._reader._zeroCopy) this._current = message;
+    this._current = message;
+    if (!this.together && this._reader._keep) {
+      this.together = true;
+      this._reader._holders.push(this);
+    }
     return message;
   }
 }

@@ -20,10 +20,28 @@ async function refused(promise, code) {
 }
 
 test('names that are none', async () => {
-  for (const wrong of ['', ' ', '../x', 'a//b', '/a', 'x'.repeat(129), 'ü', 'a\nb']) {
+  for (const wrong of ['', ' ', '../x', 'a//b', '/a', 'x'.repeat(129), 'ü', 'a\nb', 'a\0b']) {
     await refused(context.client.create(wrong), 'INVALID_NAME');
   }
-  for (const wrong of [undefined, null, 5, {}, 'a\0b']) await refused(context.client.create(wrong), 'INVALID_ARGUMENT');
+  for (const wrong of [undefined, null, 5, {}]) await refused(context.client.create(wrong), 'INVALID_ARGUMENT');
+});
+
+test('a NUL character ends no name, and is in none', async () => {
+  const { client } = context;
+  const { segment } = await stream();
+  for (const call of [
+    () => client.create(`${segment}\0x`), () => client.create(`${segment}\0x`, { kind: 'bytes', size: 10 }),
+    () => client.remove(`${segment}\0x`), () => client.remove(segment, { group: 'default\0x' }), () => client.remove(`${segment}\0x`, { group: 'default' }),
+    () => client.show(`${segment}\0x`), () => client.manifest(`${segment}\0x`), () => client.call('Show', { name: `${segment}\0x` }),
+    () => client.openProducer(`${segment}\0x`), () => client.openObserver(`${segment}\0x`), () => client.openBytes(`${segment}\0x`),
+    () => client.openConsumer(`${segment}\0x`), () => client.openConsumer(segment, { group: 'default\0x' }),
+  ]) await refused(call(), 'INVALID_NAME');
+  for (const call of [
+    () => client.create(name(), { backing: 'file', directory: `${directory}\0x` }), () => client.create(name(), { access: 'root:o\0x' }),
+    () => client.list(`${segment}\0x`), () => client.call('List\0x'),
+    () => atoll.connect({ socket: `${process.env.ATOLL_SOCKET}\0x` }), () => atoll.connect({ atolldPath: '/nonexistent\0x' }),
+  ]) await refused(call(), 'INVALID_ARGUMENT');
+  assert.deepStrictEqual((await client.list(segment)).map((row) => row.name), [segment]);
 });
 
 test('options that are none', async () => {
@@ -33,7 +51,7 @@ test('options that are none', async () => {
     { directory: 5 }, { access: 5 }];
   for (const options of wrong) await refused(client.create(name(), options), 'INVALID_ARGUMENT');
   await refused(atoll.connect({ socket: 5 }), 'INVALID_ARGUMENT');
-  await refused(atoll.connect({ timeoutMs: -1 }), 'INVALID_ARGUMENT');
+  for (const timeoutMs of [-1, -Infinity, NaN, '5', null, 5n]) await refused(atoll.connect({ timeoutMs }), 'INVALID_ARGUMENT');
   await refused(atoll.connect({ startBroker: 'no' }), 'INVALID_ARGUMENT');
   await refused(client.call(5), 'INVALID_ARGUMENT');
   await refused(client.call('List', 5), 'INVALID_ARGUMENT');

@@ -3,6 +3,7 @@
 const { test } = require('node:test');
 const assert = require('node:assert');
 const { atoll, withBroker, name, keep, stream, child } = require('./support.js');
+const native = require('../lib/native.js');
 
 const context = withBroker();
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -187,6 +188,12 @@ test('opening waits for a segment to appear, heeds its limit and its signal', as
   const opening = client.openConsumer(segment, { waitMs: 60000 });
   await client.create(segment);
   keep(await opening);
+});
+
+test('a limit of Infinity in connect is a negative number for the library, its word for none, and 0 is not 0, its word for the default', async (t) => {
+  const { mock } = t.mock.method(native, 'connect');
+  for (const timeoutMs of [Infinity, 0, 5000, undefined]) await (await atoll.connect({ timeoutMs })).close();
+  assert.deepStrictEqual(mock.calls.map((call) => call.arguments[0].timeoutMs), [-1, 1, 5000, 10000]);
 });
 
 test('receiveSync blocks for a record, or until its limit', async () => {

@@ -2,6 +2,7 @@
 // Several environments in one process: worker threads beside the main one.
 const { test } = require('node:test');
 const assert = require('node:assert');
+const fs = require('node:fs');
 const { once } = require('node:events');
 const path = require('node:path');
 const { Worker } = require('node:worker_threads');
@@ -119,4 +120,81 @@ test('process.exit() in the midst of it all ends well', async () => {
     setImmediate(() => process.exit(3));`);
   assert.strictEqual(await run.line(), 'leaving');
   assert.deepStrictEqual(await run.done(), { code: 3, signal: null });
+});
+
+// Does `rescue` if the promise is not settled in ten seconds; true: it was in time.
+async function inTime(promise, rescue) {
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    rescue();
+  }, 10000);
+  await promise;
+  clearTimeout(timer);
+  return !late;
+}
+
+// Posts the thread's directory in /proc, and blocks.
+const kBlocked = (segment, options = '') => `
+    const consumer = await client.openConsumer('${segment}', { group: 'sync', ephemeral: true });
+    parentPort.postMessage('/proc/' + require('node:fs').readlinkSync('/proc/thread-self'));
+    consumer.receiveSync(${options});`;
+
+// Resolves when the thread sleeps.
+async function asleep(directory) {
+  while (!fs.readFileSync(`${directory}/stat`, 'utf8').includes(') S ')) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('a worker that blocks in receiveSync can be terminated', async () => {
+  const { segment, producer } = await stream({}, { group: 'unused', ephemeral: true });
+  for (const options of ['', '{ timeoutMs: 60000 }', '{ timeoutMs: Infinity }']) {
+    const thread = worker(kBlocked(segment, options));
+    await asleep((await once(thread, 'message'))[0]);
+    assert.ok(await inTime(thread.terminate(), () => producer.send('rescue')));
+    assert.deepStrictEqual(await thread.ended, [1]);
+  }
+});
+
+test('process.exit() ends a process while workers of it block in receiveSync', async () => {
+  const { segment } = await stream({}, { group: 'unused', ephemeral: true });
+  const run = child(`
+    const { Worker } = require('node:worker_threads');
+    const { once } = require('node:events');
+    for (let i = 0; i < 2; i++) {
+      const thread = new Worker(\`
+        const { parentPort } = require('node:worker_threads');
+        const atoll = require(${JSON.stringify(path.join(__dirname, '..'))});
+        (async () => { const client = await atoll.connect(); ${kBlocked(segment)} })();\`, { eval: true });
+      await once(thread, 'message');
+    }
+    console.log('leaving');
+    process.exit(3);`);
+  assert.strictEqual(await run.line(), 'leaving');
+  assert.ok(await inTime(run.done(), () => run.process.kill('SIGKILL')));
+  assert.deepStrictEqual(await run.done(), { code: 3, signal: null });
+});
+
+test('the time limit of receiveSync is the same in a worker as in the main thread', async () => {
+  const { segment, producer } = await stream({}, { group: 'unused', ephemeral: true });
+  const thread = worker(`
+    const consumer = await client.openConsumer('${segment}', { group: 'sync' });
+    const took = (timeoutMs) => {
+      const begin = performance.now();
+      try {
+        consumer.receiveSync({ timeoutMs });
+      } catch ({ code }) {
+        return [code, performance.now() - begin];
+      }
+    };
+    parentPort.postMessage([0, 1, 260, 600].map(took));
+    parentPort.postMessage(consumer.receiveSync({ timeoutMs: 60000 }).text());`);
+  const [[atOnce, soon, later, muchLater]] = await once(thread, 'message');
+  for (const [[code, ms], limit] of [[atOnce, 0], [soon, 1], [later, 260], [muchLater, 600]]) {
+    assert.strictEqual(code, 'TIMED_OUT');
+    assert.ok(ms >= limit && ms < limit + 240, `${ms} ms of ${limit}`);  // less than one slice too many
+  }
+  const answer = once(thread, 'message');
+  await producer.send('still here');
+  assert.deepStrictEqual(await answer, ['still here']);
+  await thread.ended;
 });
