@@ -38,8 +38,7 @@ export interface ConnectOptions {
   /**
    * Milliseconds to wait for the broker. Default: 10 000. Infinity: no limit; 0: 1 ms. Anything but a number of at
    * least 0 is INVALID_ARGUMENT. A broker that is not there by then is NO_BROKER, one that does not answer TIMED_OUT.
-   * It is also the limit of each call of the client; clients of one process share their connection to a broker, and the
-   * limit of the one that made it.
+   * It is also the limit of each call of the client.
    */
   timeoutMs?: number;
   /** The program to start. Default: $ATOLLD, else the one built with this package, else PATH. */

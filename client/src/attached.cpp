@@ -131,7 +131,6 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const ConnectOp
       Attached attached;
       attached.session = session;
       attached.how = how;
-      attached.how.interrupted = nullptr;
       attached.attachment = std::make_shared<Attachment>();
       Attachment& attachment = *attached.attachment;
       const json& in = reply->parameters;

@@ -27,7 +27,7 @@ struct AttachedFile {
 
 struct Attached {
   std::shared_ptr<Session> session;
-  ConnectOptions how;  // its client's, for the calls that it makes later: not broken off by `interrupted`
+  ConnectOptions how;  // its client's, for the calls that it makes later
   std::shared_ptr<Attachment> attachment;
   protocol::Manifest manifest;
   std::optional<unsigned> lane;

@@ -179,11 +179,14 @@ Result<protocol::UniqueFd> start_broker(const std::string& atolld_option, const 
 Result<void> BrokerStart::wait(std::int64_t nanoseconds) {
   const timespec pause{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
   if (!heard_) {
-    ::nanosleep(&pause, nullptr);  // another process starts it: there is nothing to wait on
+    // Another process starts it: there is nothing to wait on.
+    if (::nanosleep(&pause, nullptr) != 0) return fail(Errc::interrupted);
     return {};
   }
   pollfd entry{heard_.get(), POLLIN, 0};
-  if (::ppoll(&entry, 1, &pause, nullptr) <= 0) return {};
+  const int heard = ::ppoll(&entry, 1, &pause, nullptr);
+  if (heard < 0 && errno == EINTR) return fail(Errc::interrupted);
+  if (heard <= 0) return {};
   char buffer[1024];
   const ssize_t n = ::read(heard_.get(), buffer, sizeof buffer);
   if (n < 0 && errno == EINTR) return {};

@@ -35,7 +35,8 @@ class BrokerStart {
     heard_ = std::move(pipe);
     text_.clear();
   }
-  // Waits at most so long; connecting tells whether it is up. Fails with the broker's own error if it gave up.
+  // Waits at most so long; connecting tells whether it is up. Fails with the broker's own error if it gave up, with
+  // `interrupted` if a signal handler ran.
   Result<void> wait(std::int64_t nanoseconds);
 
  private:

@@ -148,7 +148,6 @@ atoll_status atoll_client_connect(const atoll_connect_options* given, atoll_clie
     options.start_broker = (in.flags & ATOLL_CONNECT_NO_START) == 0;
     options.interruptible = (in.flags & ATOLL_CONNECT_INTERRUPTIBLE) != 0;
     options.timeout = std::chrono::nanoseconds(in.timeout_ns);
-    if (in.interrupted != nullptr) options.interrupted = [ask = in.interrupted, context = in.context] { return ask(context) != 0; };
     auto client = ai::Client::connect(options);
     if (!client) return report(client.error(), error);
     *out = new atoll_client{std::move(*client), options.interruptible};

@@ -89,7 +89,7 @@ Result<void> ProducerEngine::take_over() {
                                         std::to_string(tail_) + " and limit " + std::to_string(published_limit_), attached_.manifest.name);
   checkpoint_at_ = 0;
   if (const std::uint64_t count = lane_->checkpoint_count.load_acquire(); count > 0)
-    checkpoint_at_ = lane_->checkpoints[(count - 1) % protocol::kCheckpoints].position.load_relaxed();
+    if (const std::uint64_t newest = lane_->checkpoints[(count - 1) % protocol::kCheckpoints].position.load_relaxed(); newest <= tail_) checkpoint_at_ = newest;
   limit_ = 0;
   lane_->finished.store_release(0);
   ATOLL_KILL_POINT("join.unfinished");

@@ -25,12 +25,8 @@ using protocol::UniqueFd;
 constexpr std::string_view kErrorPrefix = "dev.atoll.Broker.";
 
 constexpr std::int64_t kUsualNs = 10'000'000'000;
-constexpr std::int64_t kSliceNs = 1'000'000'000;  // of a wait that can be interrupted: a signal may have come just before it
-
 // Of a call; negative: no limit.
 std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count() < 0 ? -1 : time.count() == 0 ? kUsualNs : time.count(); }
-
-const std::function<bool()> nobody;  // to be asked whether a call is interrupted
 
 // A reply that carries an error, as ours.
 Error error_of(const json& message) {
@@ -61,8 +57,8 @@ std::map<std::string, std::weak_ptr<Session>>& registry() {
 
 Session::Session(const ConnectOptions& first, BrokerAddress address)
     : language_(first.language), address_(std::move(address)), identity_(process_identity()), revival_(first) {
-  revival_.interrupted = nullptr;
   revival_.timeout = {};
+  revival_.interruptible = false;
 }
 
 Result<std::shared_ptr<Session>> Session::get(const ConnectOptions& options) {
@@ -97,7 +93,8 @@ Session::~Session() {
 Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t timeout_ns) {
   Clock clock(Deadline::from_timeout_ns(timeout_ns));
   std::int64_t pause_ns = 200'000;
-  bool started = false;
+  const std::int64_t begin = monotonic_ns();
+  bool started = false, signalled = false;
   BrokerStart start;
   const bool only_machine = this->only_machine();
   const std::string& machine = address_.machine ? address_.path : address_.fallback;
@@ -128,8 +125,11 @@ Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t t
       return fail(Errc::no_broker, "a broker was started for " + address_.path + " but did not answer within " +
                                        std::to_string(timeout_ns / 1'000'000) + " ms (" + std::string(socket.error().message()) + ")", {}, 0,
                   "run `atolld --socket " + address_.path + "` by hand to see why, or read atolld.log beside the socket");
-    if (auto waited = start.wait(pause_ns); !waited) return tl::unexpected(waited.error());
-    if (how.interrupted && how.interrupted()) return fail(Errc::interrupted);
+    if (auto waited = start.wait(pause_ns); !waited) {
+      if (waited.error().code() != Errc::interrupted) return tl::unexpected(waited.error());
+      signalled = how.interruptible;
+    }
+    if (signalled && monotonic_ns() >= begin + kUninterruptedNs) return fail(Errc::interrupted);
     pause_ns = std::min<std::int64_t>(pause_ns + pause_ns / 2, 100'000'000);
   }
 }
@@ -176,7 +176,7 @@ Result<void> Session::hello_locked(const ConnectOptions& how) {
     parameters["attachments"] = std::move(list);
   }
   if (memory.size() > protocol::kMaxFdsPerMessage) memory.resize(protocol::kMaxFdsPerMessage);
-  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, {nanoseconds(how.timeout), how.interrupted}, {});
+  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, {nanoseconds(how.timeout), how.interruptible}, {});
   if (!reply) return tl::unexpected(reply.error());
   try {
     const json& in = reply->parameters;
@@ -236,17 +236,21 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
   std::string text = json{{"method", std::string(kErrorPrefix) + std::string(method)}, {"parameters", parameters}}.dump(-1, ' ', false, json::error_handler_t::replace);
   text.push_back('\0');
   Clock clock(Deadline::from_timeout_ns(patience.timeout_ns));
+  const std::int64_t begin = patience.interruptible ? monotonic_ns() : 0;
+  bool signalled = false;
   // Waits until the socket is ready for `events`.
   const auto ready = [&](short events) -> Result<void> {
     for (;;) {
       const std::int64_t left = clock.left();
-      const std::int64_t slice = patience.interrupted && (left < 0 || left > kSliceNs) ? kSliceNs : left;
+      const std::int64_t kept = signalled ? std::max<std::int64_t>(begin + patience.uninterrupted_ns - monotonic_ns(), 0) : -1;
+      const std::int64_t slice = kept >= 0 && (left < 0 || left > kept) ? kept : left;
       const timespec time{slice / 1'000'000'000, slice % 1'000'000'000};
       pollfd entry{socket, events, 0};
       const int n = ::ppoll(&entry, 1, slice < 0 ? nullptr : &time, nullptr);
       if (n > 0) return {};
       if (n < 0 && errno != EINTR) return fail(Errc::system_error, std::string("ppoll: ") + std::strerror(errno));
-      if (patience.interrupted ? patience.interrupted() : patience.interruptible && n < 0) return fail(Errc::interrupted);
+      if (n < 0) signalled = patience.interruptible;
+      if (signalled && monotonic_ns() >= begin + patience.uninterrupted_ns) return fail(Errc::interrupted);
       if (n == 0 && slice == left) return fail(Errc::timed_out, "the broker did not answer " + std::string(method) + " in time");
     }
   };
@@ -323,7 +327,7 @@ Result<Reply> Session::call(const ConnectOptions& how, std::string_view method, 
     static_cast<void>(clock.left());  // it runs from here
     if (!socket_)
       if (auto connected = connect_locked(how, timeout_ns); !connected) return tl::unexpected(connected.error());
-    auto reply = exchange_in_step(method, parameters, {timeout_ns, how.interrupted}, for_text);
+    auto reply = exchange_in_step(method, parameters, {timeout_ns, how.interruptible}, for_text);
     if (reply) return reply;
     const Errc code = reply.error().code();
     if (code == Errc::protocol_error) socket_.reset();
@@ -351,7 +355,7 @@ Result<void> Session::wait_for_segment(const ConnectOptions& how, const std::str
     const std::int64_t left = clock.left();
     const std::int64_t wait_ms = left < 0 ? -1 : (left + 999'999) / 1'000'000;
     auto reply = exchange_locked(socket.get(), "Await", json{{"name", name}, {"wait_ms", wait_ms}}, {},
-                                 {left < 0 ? -1 : left + 1'000'000'000, how.interrupted, how.interruptible}, {});
+                                 {left < 0 ? -1 : left + 1'000'000'000, how.interruptible, 0}, {});
     if (reply) return {};
     const bool broker_gone = connection_lost(reply.error()) || reply.error().code() == Errc::shutting_down;
     if (!broker_gone || clock.left() == 0) return tl::unexpected(reply.error());
@@ -372,7 +376,7 @@ void Session::detach(const std::shared_ptr<Attachment>& attachment) noexcept {
     ATOLL_KILL_POINT("detach.asking");
     // If the broker is gone, its successor hears of it by the attachment's absence from the next Hello.
     // The same if it could not do it: without this connection the next call says Hello, and does not name it.
-    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, {kUsualNs, nobody})) socket_.reset();
+    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, {kUsualNs})) socket_.reset();
     ATOLL_KILL_POINT("detach.answered");
   } catch (...) {
     // Out of memory: the broker finds out when this process ends.

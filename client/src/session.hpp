@@ -55,7 +55,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // `how`: of the client that calls; how long it waits, whether it starts a broker, whether it is interrupted.
+  // `how`: of the client that calls: how long it waits, whether it starts a broker, whether signals interrupt it.
   Result<Reply> call(const ConnectOptions& how, std::string_view method, nlohmann::json parameters) { return call(how, method, std::move(parameters), false); }
   // For who passes the reply on: its parameters as JSON text, not parsed here.
   Result<std::string> call_for_text(const ConnectOptions& how, std::string_view method, nlohmann::json parameters);
@@ -83,16 +83,19 @@ class Session : public std::enable_shared_from_this<Session> {
   Notifier& notifier();
 
  private:
-  // How one exchange waits: `interruptible` without anybody to ask is ended by any signal handler.
+  // How one exchange waits.
   struct Patience {
     std::int64_t timeout_ns;  // negative: no limit
-    const std::function<bool()>& interrupted;
     bool interruptible = false;
+    std::int64_t uninterrupted_ns = kUninterruptedNs;  // so long it waits all the same
   };
   struct Wanted {
     bool for_text = false;
     bool* answered = nullptr;
   };
+
+  // Most calls are over long before: they are not broken off and repeated because of some signal.
+  static constexpr std::int64_t kUninterruptedNs = 1'000'000'000;
 
   Session(const ConnectOptions& first, BrokerAddress address);
 

@@ -7,6 +7,8 @@ namespace {
 
 using protocol::Found;
 
+constexpr unsigned kMostPlaces = 1u << 14;  // looked at for checkpoints, in one lane: less than a millisecond
+
 // Walks from `at` to the first place below `limit` that says nothing. The sequence number follows the records.
 void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit, protocol::Boundary at, SettledLane& out) noexcept {
   bool first = true;
@@ -40,6 +42,41 @@ void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t
   out.sequence = at.sequence;
 }
 
+// Do the records from here on lead to `end`, which is a boundary?
+bool leads_to(const std::byte* ring, const protocol::RingGeometry& geometry, protocol::Boundary here, const protocol::Boundary& end, unsigned& places) noexcept {
+  if (here.position % geometry.alignment != 0) return false;
+  while (here.position < end.position && places > 0) {
+    --places;
+    const protocol::Place place = protocol::look_at(ring, geometry, here.position);
+    if (place.found == Found::committed || place.found == Found::aborted) {
+      if (static_cast<std::uint32_t>(here.sequence++) != place.sequence) return false;
+    } else if (place.found != Found::padding) {
+      return false;
+    }
+    here.position += place.span;
+  }
+  return here.position == end.position && here.sequence == end.sequence;
+}
+
+// Checkpoints are for the next producer's readers, too: one that is no boundary would show them, in the middle of somebody's
+// payload, whatever the last producer liked. From the first one on that cannot be followed to the tail, they say nothing.
+void keep_sound_checkpoints(protocol::LaneHeader& lane, const std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit,
+                            protocol::Boundary end) noexcept {
+  unsigned places = kMostPlaces;
+  const std::uint64_t floor = limit > geometry.capacity ? limit - geometry.capacity : 0;
+  const std::uint64_t count = lane.checkpoint_count.load_acquire();
+  for (std::uint64_t i = count, left = count < protocol::kCheckpoints ? count : protocol::kCheckpoints; left > 0; --left) {
+    protocol::Checkpoint& checkpoint = lane.checkpoints[--i % protocol::kCheckpoints];
+    const protocol::Boundary here{checkpoint.position.load_relaxed(), checkpoint.sequence.load_relaxed()};
+    if (here.position < floor || here.position == protocol::kNoBoundary) return;
+    if (here.position > end.position || !leads_to(ring, geometry, here, end, places)) {
+      checkpoint.position.store_release(protocol::kNoBoundary);
+      return;
+    }
+    end = here;
+  }
+}
+
 }  // namespace
 
 SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry) noexcept {
@@ -66,6 +103,7 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   lane.sequence.store_release(out.sequence);
   ATOLL_KILL_POINT("broker.lane.sequence");
   lane.tail.store_release(out.tail);
+  keep_sound_checkpoints(lane, ring, geometry, limit, {out.tail, out.sequence});
   return out;
 }
 

@@ -160,8 +160,12 @@ class Lane:
         """The earliest boundary: SPEC.md, "Checkpoints"."""
         if self.limit <= self.capacity:
             return 0, 0
-        kept = [c for c in self.checkpoints[-32:] if c[0] >= self.limit - self.capacity]
-        return min(kept) if kept else self.published
+        found = self.published
+        for checkpoint in reversed(self.checkpoints[-31:]):
+            if not self.limit - self.capacity <= checkpoint[0] <= found[0]:
+                break
+            found = checkpoint
+        return found
 
     def readable(self, until_claimed=False):
         """The records from the earliest boundary on, as a reader must see them."""

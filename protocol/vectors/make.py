@@ -108,6 +108,11 @@ def lanes():
         lane.send(text(i, 20 + i % 90))
     yield "lane_checkpoints", lane_vector("Many laps and more checkpoints than the table holds: a reader starts at the right one.", lane, "nothing")
 
+    lane.checkpoints[-4] = (2**64 - 1, 0)
+    yield "lane_checkpoints_ended", lane_vector("A checkpoint that the broker ended: older ones are not believed.", lane, "nothing")
+    lane.checkpoints[-1] = (lane.tail + 32, lane.sequence + 1)
+    yield "lane_checkpoint_beyond_tail", lane_vector("A checkpoint above the tail, which no producer leaves: a reader starts at the tail.", lane, "nothing")
+
     lane = Lane(position=4096 * 5 + 2048, sequence=2**32 - 3)
     for i in range(8):
         lane.cursor = lane.tail

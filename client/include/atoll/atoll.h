@@ -56,7 +56,8 @@ ATOLL_API const char *atoll_version(void);
 typedef struct atoll_client atoll_client;
 
 #define ATOLL_CONNECT_NO_START 1u      /* do not start a broker if there is none: ATOLL_NO_BROKER */
-#define ATOLL_CONNECT_INTERRUPTIBLE 2u /* waits return ATOLL_INTERRUPTED when a signal handler ran */
+#define ATOLL_CONNECT_INTERRUPTIBLE 2u /* waits return ATOLL_INTERRUPTED when a signal handler ran; so do calls to a broker
+                                        * that has not answered for a second, carried out or not */
 
 typedef struct atoll_connect_options {
   uint32_t struct_size;
@@ -65,12 +66,8 @@ typedef struct atoll_connect_options {
   const char *atolld_path; /* NULL: $ATOLLD, else beside the library or command, else PATH */
   const char *language;    /* for `atoll show`: "C" if NULL */
   int64_t timeout_ns;      /* most that one call to the broker may take, starting it included; 0: 10 s, negative: no limit */
-  /* NULL, or asked by calls to the broker and waits for a segment while they last, in the calling thread: when a signal
-   * handler ran, and once a second. Other than 0: the call gives ATOLL_INTERRUPTED, carried out or not. */
-  int (*interrupted)(void *context);
-  void *context;
 } atoll_connect_options;
-#define ATOLL_CONNECT_OPTIONS_INIT {sizeof(atoll_connect_options), 0, NULL, NULL, NULL, 0, NULL, NULL}
+#define ATOLL_CONNECT_OPTIONS_INIT {sizeof(atoll_connect_options), 0, NULL, NULL, NULL, 0}
 
 /* Connects, starting a broker for this user if there is none. Errors: ATOLL_NO_BROKER,
  * ATOLL_UNTRUSTED_BROKER, ATOLL_SOCKET_PATH_TOO_LONG, ATOLL_BAD_RUNTIME_DIRECTORY,

@@ -17,7 +17,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -75,12 +74,11 @@ struct ConnectOptions {
   std::string atolld_path;  // empty: $ATOLLD, else beside the library or command, else PATH
   std::string language = "C++";
   bool start_broker = true;
-  bool interruptible = false;  // waits answer `interrupted` when a signal handler ran
+  // Waits answer `interrupted` when a signal handler ran; so do calls to a broker that has not answered for a second,
+  // which may have been carried out or not.
+  bool interruptible = false;
   // Most that one call to the broker may take, starting it included. Negative: no limit; zero: 10 s.
   std::chrono::nanoseconds timeout = std::chrono::seconds(10);
-  // Asked by calls to the broker and waits for a segment while they last, in the calling thread: when a signal handler
-  // ran, and once a second. True: the call answers `interrupted`, carried out or not.
-  std::function<bool()> interrupted;
 };
 
 struct StreamOptions {

@@ -33,8 +33,9 @@ enum class WakeMode : std::uint32_t {
 };
 
 // A record boundary that the producer passed: readers start their walks here.
+inline constexpr std::uint64_t kNoBoundary = ~0ull;
 struct Checkpoint {
-  Word64 position;
+  Word64 position;  // kNoBoundary: this entry and those before it say nothing
   Word64 sequence;  // of the record at that position
 };
 

@@ -94,7 +94,7 @@ namespace atoll_ipc::protocol {
        {{"offset", sizeof(LaneHeader)},
         {"index", "position mod capacity"},
         {"readable_from", "limit - capacity, or 0 if limit <= capacity"},
-        {"start", "position 0 if limit <= capacity, else the smallest checkpoint not below limit - capacity, else tail"},
+        {"start", "position 0 if limit <= capacity, else tail, or the last good checkpoint: from the newest on, until one is below limit - capacity or above the one after it (or tail)"},
         {"copy_then_check", "copy the record, then: position >= limit - capacity and the commit word unchanged, else it was overtaken"}}}};
   layout["record"] = {
       {"header_size", kRecordHeaderSize},
