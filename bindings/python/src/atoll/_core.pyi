@@ -19,14 +19,14 @@ class ClientCore:
         kind: int,
         backing: int,
         when_full: int,
-        capacity: int,
-        alignment: int,
-        size: int,
-        put_size: int,
+        capacity: int | None,
+        alignment: int | None,
+        size: int | None,
+        put_size: int | None,
         directory: str | None,
         access: str | None,
     ) -> bool: ...
-    def call(self, method: str, parameters: str) -> str: ...
+    def call(self, method: str, parameters: str, /) -> str: ...
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...

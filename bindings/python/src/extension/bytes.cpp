@@ -22,11 +22,6 @@ struct BytesObject {
 
 BytesObject* cast(PyObject* self) { return reinterpret_cast<BytesObject*>(self); }
 
-PyObject* failed(atoll_status status, const Error& error) {
-  if (status != kPythonError) set_error(status, error);
-  return nullptr;
-}
-
 std::int64_t next_slice() { return kLongSlice; }
 
 // ---- The mapping -----------------------------------------------------------------------------------
@@ -90,9 +85,7 @@ PyObject* bytes_read_at(PyObject* self, PyObject* arguments) {
   atoll_status status = ATOLL_OK;
   {
     const Busy busy(bytes->gate);
-    Py_BEGIN_ALLOW_THREADS
-    status = atoll_bytes_read_at(bytes->handle, offset, into, static_cast<std::uint64_t>(length), &error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = atoll_bytes_read_at(bytes->handle, offset, into, length, &error); });
   }
   if (status == ATOLL_OK) return copy;
   Py_DECREF(copy);
@@ -117,9 +110,7 @@ PyObject* bytes_write_at(PyObject* self, PyObject* arguments) {
   atoll_status status = ATOLL_OK;
   {
     const Busy busy(bytes->gate);
-    Py_BEGIN_ALLOW_THREADS
-    status = atoll_bytes_write_at(bytes->handle, offset, payload.data(), payload.size(), &error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = atoll_bytes_write_at(bytes->handle, offset, payload.data(), payload.size(), &error); });
   }
   if (status != ATOLL_OK) return failed(status, error);
   Py_RETURN_NONE;
@@ -138,9 +129,7 @@ PyObject* bytes_flush(PyObject* self, PyObject* arguments, PyObject* keywords) {
   atoll_status status = ATOLL_OK;
   {
     const Busy busy(bytes->gate);
-    Py_BEGIN_ALLOW_THREADS
-    status = atoll_bytes_flush(bytes->handle, offset, length, wait, &error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = atoll_bytes_flush(bytes->handle, offset, length, wait, &error); });
   }
   if (status != ATOLL_OK) return failed(status, error);
   Py_RETURN_NONE;
@@ -244,9 +233,7 @@ void shut(BytesObject* bytes) {
   atoll_bytes* handle = bytes->handle;
   bytes->handle = nullptr;
   const Busy busy(bytes->gate);
-  Py_BEGIN_ALLOW_THREADS
-  atoll_bytes_close(handle);
-  Py_END_ALLOW_THREADS
+  without_gil([&] { atoll_bytes_close(handle); });
 }
 
 PyObject* bytes_close(PyObject* self, PyObject*) {

@@ -15,11 +15,6 @@ constexpr std::size_t kChunk = 128;  // records handed to the library at once
 
 ProducerObject* cast(PyObject* self) { return reinterpret_cast<ProducerObject*>(self); }
 
-PyObject* failed(atoll_status status, const Error& error) {
-  if (status != kPythonError) set_error(status, error);
-  return nullptr;
-}
-
 // Between two slices of a wait: aborts the loans that other threads dropped. While loans are open the
 // slices are short, and longer the longer nothing came.
 std::int64_t next_slice(ProducerObject* producer) {
@@ -103,9 +98,7 @@ PyObject* producer_send_parts(PyObject* self, PyObject* arguments) {
   if (body.size() >= kLargeCopy) {
     {
       const Busy busy(producer->gate);
-      Py_BEGIN_ALLOW_THREADS
-      fill();
-      Py_END_ALLOW_THREADS
+      without_gil(fill);
     }
     producer->slice = 0;
     next_slice(producer);
@@ -178,7 +171,7 @@ class Chunk {
   void clear() noexcept {
     for (std::size_t i = 0; i < count_; ++i) {
       others_[i].reset();
-      Py_DECREF(items_[i]);
+      or_stay([&] { Py_DECREF(items_[i]); });
     }
     count_ = 0;
     bytes_ = 0;
@@ -286,7 +279,7 @@ PyObject* producer_send_many(PyObject* self, PyObject* const* arguments, Py_ssiz
         Py_INCREF(item);
       }
     } else {
-      item = PyIter_Next(iterator);
+      item = or_stay([&] { return PyIter_Next(iterator); });
       good = item != nullptr || !PyErr_Occurred();
     }
     if (item == nullptr) break;
@@ -360,9 +353,7 @@ void shut(ProducerObject* producer) {
   atoll_producer* handle = producer->handle;
   producer->handle = nullptr;
   const Busy busy(producer->gate);
-  Py_BEGIN_ALLOW_THREADS
-  atoll_producer_close(handle);
-  Py_END_ALLOW_THREADS
+  without_gil([&] { atoll_producer_close(handle); });
 }
 
 PyObject* producer_close(PyObject* self, PyObject*) {

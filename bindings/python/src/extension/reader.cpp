@@ -78,11 +78,6 @@ atoll_status receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_vi
       [&] { return next_slice(reader); });
 }
 
-PyObject* failed(atoll_status status, const Error& error) {
-  if (status != kPythonError) set_error(status, error);
-  return nullptr;
-}
-
 PyObject* reader_receive(PyObject* self, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords) {
   ReaderObject* reader = cast(self);
   PyObject* none = nullptr;
@@ -222,9 +217,7 @@ void shut(ReaderObject* reader, bool done) {
   atoll_consumer* handle = reader->handle;
   reader->handle = nullptr;
   const Busy busy(reader->gate);
-  Py_BEGIN_ALLOW_THREADS
-  atoll_consumer_close(handle);
-  Py_END_ALLOW_THREADS
+  without_gil([&] { atoll_consumer_close(handle); });
 }
 
 PyObject* reader_close(PyObject* self, PyObject* arguments, PyObject* keywords) {
