@@ -236,8 +236,9 @@ class Client:
 def connect(socket: str | os.PathLike[str] | None = None, start_broker: bool = True, timeout: float | None = 10.0) -> Client:
     """Connects to the broker, starting one for this user if there is none (unless start_broker=False).
 
-    `socket`: the broker's; by default $ATOLL_SOCKET, else the user's own, else /run/atoll/. `timeout` in seconds.
-    Raises NoBroker, UntrustedBroker, SocketPathTooLong, BadRuntimeDirectory, LimitReached, WrongVersion.
+    `socket`: the broker's; by default $ATOLL_SOCKET, else the user's own, else /run/atoll/. `timeout`: seconds that this
+    call, and each later one to the broker, may take, starting the broker included. None (or infinity): no limit.
+    Raises NoBroker, TimedOut, InvalidArgument, UntrustedBroker, SocketPathTooLong, BadRuntimeDirectory, LimitReached, WrongVersion.
     """
     return Client(socket, start_broker, timeout)
 

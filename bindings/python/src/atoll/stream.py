@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from atoll import errors
-from atoll._core import Message, ProducerCore, ReaderCore
+from atoll._core import Message, ProducerCore, ReaderCore, seconds
 from atoll.readiness import Readiness
 from atoll.references import SLOTS, Reference
 
@@ -137,12 +137,13 @@ class _Reader(Reference, ReaderCore):
 
     async def receive_async(self, timeout: float | None = None) -> Message:
         """Like receive() for asyncio. Cancelling it loses no record: none is taken until it returns."""
+        limit = seconds(timeout)
         message = self._poll()
         if message is not None:
             return message
         if not hasattr(self, "_readiness"):
             self._readiness = Readiness()
-        result: Message = await self._readiness.until(self.fileno, self._poll, timeout)
+        result: Message = await self._readiness.until(self.fileno, self._poll, limit)
         return result
 
     def __aiter__(self) -> Self:
@@ -218,8 +219,6 @@ class Consumer(_Reader):
         wait: float | None = None,
     ) -> None:
         how, back = _start(start)
-        if not 0 <= prefetch <= 64:
-            raise errors.InvalidArgument(f"prefetch must be 0 to 64, not {prefetch!r}")
         options: dict[str, Any] = {
             "observer": False,
             "group": group,

@@ -61,24 +61,17 @@ Py_ssize_t bytes_length(PyObject* self) {
 // ---- read_at, write_at, flush ------------------------------------------------------------------------
 
 PyObject* bytes_read_at(PyObject* self, PyObject* arguments) {
-  unsigned long long offset = 0;
-  Py_ssize_t length = 0;
+  unsigned long long offset = 0, length = 0;
   BytesObject* bytes = cast(self);
-  PyObject* offset_object = nullptr;
-  if (!PyArg_ParseTuple(arguments, "On:read_at", &offset_object, &length)) return nullptr;
-  offset = PyLong_AsUnsignedLongLong(offset_object);
-  if (PyErr_Occurred() != nullptr) {
-    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return nullptr;
-    PyErr_Clear();
-    set_error(ATOLL_INVALID_ARGUMENT, "read_at: offset must be 0 to 2**64 - 1");
+  PyObject *offset_object = nullptr, *length_object = nullptr;
+  if (!PyArg_ParseTuple(arguments, "OO:read_at", &offset_object, &length_object) || !unsigned_from(offset_object, "offset", offset) ||
+      !unsigned_from(length_object, "length", length) || !enter(self, bytes->gate))
     return nullptr;
-  }
-  if (!enter(self, bytes->gate)) return nullptr;
-  if (length < 0 || static_cast<std::uint64_t>(length) > atoll_bytes_size(bytes->handle)) {
+  if (length > atoll_bytes_size(bytes->handle)) {
     set_error(ATOLL_INVALID_ARGUMENT, "read_at: length is not inside the content", "`size` tells how long it is");
     return nullptr;
   }
-  PyObject* copy = PyBytes_FromStringAndSize(nullptr, length);
+  PyObject* copy = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(length));
   if (copy == nullptr) return nullptr;
   char* into = PyBytes_AS_STRING(copy);
   Error error;
@@ -93,17 +86,10 @@ PyObject* bytes_read_at(PyObject* self, PyObject* arguments) {
 }
 
 PyObject* bytes_write_at(PyObject* self, PyObject* arguments) {
-  PyObject* offset_object = nullptr;
-  PyObject* data = nullptr;
+  unsigned long long offset = 0;
+  PyObject *offset_object = nullptr, *data = nullptr;
   BytesObject* bytes = cast(self);
-  if (!PyArg_ParseTuple(arguments, "OO:write_at", &offset_object, &data)) return nullptr;
-  const unsigned long long offset = PyLong_AsUnsignedLongLong(offset_object);
-  if (PyErr_Occurred() != nullptr) {
-    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return nullptr;
-    PyErr_Clear();
-    set_error(ATOLL_INVALID_ARGUMENT, "write_at: offset must be 0 to 2**64 - 1");
-    return nullptr;
-  }
+  if (!PyArg_ParseTuple(arguments, "OO:write_at", &offset_object, &data) || !unsigned_from(offset_object, "offset", offset)) return nullptr;
   Payload payload;
   if (!payload.take(data) || !enter(self, bytes->gate)) return nullptr;
   Error error;
@@ -269,11 +255,11 @@ PyObject* bytes_enter(PyObject* self, PyObject*) {
 
 PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "mode", "wait", nullptr};
-  PyObject* core = nullptr;
+  PyObject *core = nullptr, *name_object = nullptr, *wait = nullptr;
   const char* name = nullptr;
   unsigned int mode = 0;
-  PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$IO:_open", const_cast<char**>(names), &core, &name, &mode, &wait))
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO|$IO:_open", const_cast<char**>(names), &core, &name_object, &mode, &wait) ||
+      !text_from(name_object, "name", ATOLL_INVALID_NAME, name))
     return nullptr;
   BytesObject* bytes = cast(self);
   if (bytes->gate.open && bytes->gate.generation == forks) {
@@ -281,7 +267,7 @@ PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
     return nullptr;
   }
   std::int64_t wait_ns = 0;
-  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
+  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns, "wait")) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
   atoll_bytes_options options = ATOLL_BYTES_OPTIONS_INIT;

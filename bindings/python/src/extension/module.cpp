@@ -8,8 +8,17 @@ namespace {
 
 PyObject* library_version(PyObject*, PyObject*) { return PyUnicode_FromString(atoll_version()); }
 
+// What the waits of asyncio take as their limit, by the rule of all the others.
+PyObject* seconds(PyObject*, PyObject* timeout) {
+  std::int64_t nanoseconds = 0;
+  if (!timeout_from(timeout, nanoseconds)) return nullptr;
+  if (nanoseconds < 0) Py_RETURN_NONE;
+  return PyFloat_FromDouble(static_cast<double>(nanoseconds) / 1e9);
+}
+
 PyMethodDef functions[] = {
     {"library_version", library_version, METH_NOARGS, "library_version() -> str\n\nThe version of libatoll inside this module."},
+    {"seconds", seconds, METH_O, "seconds(timeout) -> float or None\n\nA time limit checked: None for no limit. InvalidArgument or TypeError if it is none."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -115,16 +115,11 @@ PyObject* producer_loan(PyObject* self, PyObject* const* arguments, Py_ssize_t g
   PyObject* nbytes = nullptr;
   std::int64_t timeout_ns = -1;
   if (!fast_arguments("loan", "nbytes", arguments, given, keywords, nbytes, timeout_ns)) return nullptr;
-  const Py_ssize_t size = PyNumber_AsSsize_t(nbytes, PyExc_OverflowError);
-  if (size == -1 && PyErr_Occurred()) return nullptr;
-  if (size < 0) {
-    set_error(ATOLL_INVALID_ARGUMENT, "loan: the number of bytes may not be negative");
-    return nullptr;
-  }
-  if (!enter(self, producer->gate)) return nullptr;
+  unsigned long long size = 0;
+  if (!unsigned_from(nbytes, "nbytes", size) || !enter(self, producer->gate)) return nullptr;
   Error error;
   atoll_loan loan{};
-  const atoll_status status = lend(producer, static_cast<std::uint64_t>(size), ATOLL_CONTENT_BYTES, timeout_ns, loan, error);
+  const atoll_status status = lend(producer, size, ATOLL_CONTENT_BYTES, timeout_ns, loan, error);
   return status == ATOLL_OK ? loan_new(producer, loan) : failed(status, error);
 }
 
@@ -389,17 +384,18 @@ PyObject* producer_enter(PyObject* self, PyObject*) {
 
 PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "wait", nullptr};
-  PyObject* core = nullptr;
+  PyObject *core = nullptr, *name_object = nullptr, *wait = nullptr;
   const char* name = nullptr;
-  PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$O:_open", const_cast<char**>(names), &core, &name, &wait)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO|$O:_open", const_cast<char**>(names), &core, &name_object, &wait) ||
+      !text_from(name_object, "name", ATOLL_INVALID_NAME, name))
+    return nullptr;
   ProducerObject* producer = cast(self);
   if (producer->gate.open && producer->gate.generation == forks) {
     set_error(ATOLL_INVALID_ARGUMENT, "this handle is open already");
     return nullptr;
   }
   std::int64_t wait_ns = 0;
-  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
+  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns, "wait")) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
   atoll_producer_options options = ATOLL_PRODUCER_OPTIONS_INIT;

@@ -32,7 +32,7 @@ namespace {
 
 extern PyTypeObject reader_type;
 
-constexpr Py_ssize_t kMostAtOnce = 1024;  // records of one receive_many
+constexpr std::size_t kMostAtOnce = 1024;  // records of one receive_many
 
 ReaderObject* cast(PyObject* self) { return reinterpret_cast<ReaderObject*>(self); }
 
@@ -126,8 +126,8 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
   PyObject* max = nullptr;
   std::int64_t timeout_ns = -1;
   if (!fast_arguments("receive_many", "max", arguments, given, keywords, max, timeout_ns)) return nullptr;
-  const Py_ssize_t most = PyNumber_AsSsize_t(max, PyExc_OverflowError);
-  if (most == -1 && PyErr_Occurred()) return nullptr;
+  unsigned long long most = 0;
+  if (!unsigned_from(max, "max", most)) return nullptr;
   if (most < 1) {
     set_error(ATOLL_INVALID_ARGUMENT, "receive_many: max must be at least 1");
     return nullptr;
@@ -137,7 +137,7 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
   std::size_t count = 0;
   Error error;
   const atoll_status status =
-      receive_some(reader, timeout_ns, views, static_cast<std::size_t>(std::min(most, kMostAtOnce)), count, error);
+      receive_some(reader, timeout_ns, views, std::min<std::size_t>(most, kMostAtOnce), count, error);
   if (status != ATOLL_OK) return failed(status, error);
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(count));
   for (std::size_t i = 0; i < count; ++i) {
@@ -285,15 +285,16 @@ void abandon(ReaderObject* reader) {
 PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "observer", "group", "manual", "exclusive", "ephemeral",
                                 "spin", "start", "back", "prefetch", "wait", nullptr};
-  PyObject* core = nullptr;
-  const char* name = nullptr;
-  const char* group = nullptr;
+  PyObject *core = nullptr, *name_object = nullptr, *group_object = Py_None, *back_object = nullptr, *prefetch_object = nullptr, *wait = nullptr;
+  const char *name = nullptr, *group = nullptr;
   int observer = 0, manual = 0, exclusive = 0, ephemeral = 0, spin = 0;
-  unsigned int start = 0, prefetch = 0;
-  unsigned long long back = 0;
-  PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$pzppppIKIO:_open", const_cast<char**>(names), &core, &name, &observer,
-                                   &group, &manual, &exclusive, &ephemeral, &spin, &start, &back, &prefetch, &wait))
+  unsigned int start = 0;
+  unsigned long long back = 0, prefetch = 0;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO|$pOppppIOOO:_open", const_cast<char**>(names), &core, &name_object, &observer,
+                                   &group_object, &manual, &exclusive, &ephemeral, &spin, &start, &back_object, &prefetch_object, &wait) ||
+      !text_from(name_object, "name", ATOLL_INVALID_NAME, name) ||
+      !text_or_none_from(group_object, "group", ATOLL_INVALID_NAME, group) || !unsigned_from(back_object, "back", back) ||
+      !unsigned_from(prefetch_object, "prefetch", prefetch, 64))
     return nullptr;
   ReaderObject* reader = cast(self);
   if (reader->gate.open && reader->gate.generation == forks) {
@@ -301,7 +302,7 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
     return nullptr;
   }
   std::int64_t wait_ns = 0;
-  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
+  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns, "wait")) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
   atoll_consumer_options options = ATOLL_CONSUMER_OPTIONS_INIT;
@@ -310,7 +311,7 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   options.group = group;
   options.start = start;
   options.start_back = back;
-  options.prefetch = prefetch;
+  options.prefetch = static_cast<std::uint32_t>(prefetch);
   const Until until(wait_ns);  // over all tries: a signal begins another one
   const auto open = observer != 0 ? atoll_client_open_observer : atoll_client_open_consumer;
   atoll_consumer* handle = nullptr;
