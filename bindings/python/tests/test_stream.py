@@ -337,6 +337,6 @@ def test_a_closed_handle_says_so(stream):
     consumer.close()
     consumer.close()
     assert producer.closed and consumer.closed
-    for call in (lambda: producer.send(b"x"), producer.finish, lambda: producer.loan(1), lambda: consumer.receive(0), lambda: next(consumer), consumer.fileno):
+    for call in (lambda: producer.send(b"x"), producer.finish, lambda: producer.loan(1), lambda: consumer.receive(0), lambda: next(iter(consumer)), consumer.fileno):
         with pytest.raises(atoll.Closed):
             call()

@@ -1,7 +1,7 @@
 // What every part of the extension module needs: Python's C API, Atoll's, errors, arguments, giving
 // the GIL up, and the rule who may use a handle now.
 //
-// All types are written against the plain C API, one in each file: client, reader, message,
+// All types are written against the plain C API, one in each file: client, reader, iterator, message,
 // producer, loan, bytes; module.cpp puts them together. All functions here are called with the GIL held.
 #pragma once
 
@@ -220,6 +220,7 @@ std::shared_ptr<atoll_client> client_of(PyObject* core);
 
 bool ready_client(PyObject* module);
 bool ready_message(PyObject* module);
+bool ready_iterator(PyObject* module);
 bool ready_reader(PyObject* module);
 bool ready_loan(PyObject* module);
 bool ready_producer(PyObject* module);

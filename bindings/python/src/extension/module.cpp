@@ -41,7 +41,7 @@ PyMODINIT_FUNC PyInit__core() {
   using namespace atoll_python;
   PyObject* module = PyModule_Create(&definition);
   if (module == nullptr) return nullptr;
-  for (const auto ready : {ready_client, ready_reader, ready_message, ready_producer, ready_loan, ready_bytes}) {
+  for (const auto ready : {ready_client, ready_reader, ready_iterator, ready_message, ready_producer, ready_loan, ready_bytes}) {
     if (ready(module)) continue;
     Py_DECREF(module);
     return nullptr;

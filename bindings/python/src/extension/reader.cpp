@@ -1,4 +1,5 @@
-// ReaderCore: what atoll.Consumer and atoll.Observer are made of. Receives messages (message.hpp).
+// ReaderCore: what atoll.Consumer and atoll.Observer are made of. Receives messages (message.hpp); a loop over
+// it is an object of its own (iterator.cpp).
 //
 // Opened by _open(), which the Python classes call; also again in a forked child. Waits give the GIL
 // up; meanwhile messages released or acknowledged by other threads are noted in `later` and dealt
@@ -71,13 +72,6 @@ atoll_status receive_some(ReaderObject* reader, std::int64_t timeout_ns, atoll_v
       [&] { return next_slice(reader); });
 }
 
-atoll_status receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error) {
-  reader->slice = 0;
-  return wait_for(
-      reader->gate, timeout_ns, [&](std::int64_t slice) { return atoll_consumer_receive(reader->handle, slice, &view, &error); },
-      [&] { return next_slice(reader); });
-}
-
 PyObject* reader_receive(PyObject* self, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords) {
   ReaderObject* reader = cast(self);
   PyObject* none = nullptr;
@@ -85,7 +79,7 @@ PyObject* reader_receive(PyObject* self, PyObject* const* arguments, Py_ssize_t 
   if (!fast_arguments("receive", nullptr, arguments, given, keywords, none, timeout_ns) || !enter(self, reader->gate)) return nullptr;
   atoll_view view;
   Error error;
-  const atoll_status status = receive_one(reader, timeout_ns, view, error);
+  const atoll_status status = reader_receive_one(reader, timeout_ns, view, error);
   return status == ATOLL_OK ? message_new(reader, view) : failed(status, error);
 }
 
@@ -111,7 +105,7 @@ PyObject* reader_receive_bytes(PyObject* self, PyObject* const* arguments, Py_ss
   }
   atoll_view view;
   Error error;
-  atoll_status status = receive_one(reader, timeout_ns, view, error);
+  atoll_status status = reader_receive_one(reader, timeout_ns, view, error);
   if (status != ATOLL_OK) return failed(status, error);
   PyObject* copy = PyBytes_FromStringAndSize(static_cast<const char*>(view.data), static_cast<Py_ssize_t>(view.length));
   if (copy == nullptr) return nullptr;
@@ -153,32 +147,7 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
   return list;
 }
 
-PyObject* reader_next(PyObject* self) {
-  ReaderObject* reader = cast(self);
-  if (!enter(self, reader->gate)) return nullptr;
-  message_let_go_last(reader);
-  atoll_view view;
-  Error error;
-  const atoll_status status = receive_one(reader, -1, view, error);
-  if (status == ATOLL_ENDED) return nullptr;  // StopIteration
-  if (status != ATOLL_OK) return failed(status, error);
-  PyObject* message = message_new(reader, view);
-  reader->last = reinterpret_cast<MessageObject*>(message);
-  return message;
-}
-
-// The two halves of that for `async for`: before waiting, and before giving the message out.
-PyObject* reader_let_go_last(PyObject* self, PyObject*) {
-  if (!enter(self, cast(self)->gate)) return nullptr;
-  message_let_go_last(cast(self));
-  Py_RETURN_NONE;
-}
-
-PyObject* reader_note_last(PyObject* self, PyObject* message) {
-  for (MessageObject* held = cast(self)->held; held != nullptr; held = held->next)
-    if (reinterpret_cast<PyObject*>(held) == message) cast(self)->last = held;
-  Py_RETURN_NONE;
-}
+PyObject* reader_iterate(PyObject* self) { return iterator_new(cast(self)); }
 
 PyObject* reader_fileno(PyObject* self, PyObject*) {
   ReaderObject* reader = cast(self);
@@ -356,8 +325,6 @@ PyMethodDef reader_methods[] = {
      "close(*, release=False)\n\nLeaves the group. ViewsLive (a BufferError) while messages are held; with release=True they are\n"
      "released first, and only memoryviews and arrays keep it open. Closing twice is allowed."},
     {"_poll", reader_poll, METH_NOARGS, nullptr},
-    {"_let_go_last", reader_let_go_last, METH_NOARGS, nullptr},
-    {"_note_last", reader_note_last, METH_O, nullptr},
     {"_info", reader_info, METH_NOARGS, nullptr},
     {"_open", method(reader_open), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"__enter__", reader_enter, METH_NOARGS, nullptr},
@@ -365,14 +332,20 @@ PyMethodDef reader_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
+atoll_status reader_receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error) {
+  reader->slice = 0;
+  return wait_for(
+      reader->gate, timeout_ns, [&](std::int64_t slice) { return atoll_consumer_receive(reader->handle, slice, &view, &error); },
+      [&] { return next_slice(reader); });
+}
+
 PyTypeObject reader_type = [] {
   PyTypeObject type = new_type("atoll._core.ReaderCore", sizeof(ReaderObject));
   type.tp_dealloc = reader_dealloc;
   type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE;
   type.tp_methods = reader_methods;
   type.tp_getset = reader_properties;
-  type.tp_iter = PyObject_SelfIter;
-  type.tp_iternext = reader_next;
+  type.tp_iter = reader_iterate;
   type.tp_new = PyType_GenericNew;
   return type;
 }();
