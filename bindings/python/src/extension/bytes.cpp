@@ -275,11 +275,7 @@ PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   const Until until(wait_ns);  // over all tries: a signal begins another one
   atoll_bytes* handle = nullptr;
   if (!control([&](Error* error) { return options.wait_ns = until.left(), atoll_client_open_bytes(client.get(), name, &options, &handle, error); })) return nullptr;
-  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped. Only now,
-  // so that an open that failed is tried again.
-  if (bytes->exports == 0) shut(bytes);
-  bytes->exports = 0;
-  bytes->gate = {};
+  abandon(bytes, shut);
   bytes->handle = handle;
   bytes->mode = mode;
   bytes->gate = {forks, true, false};

@@ -347,6 +347,7 @@ void shut(ProducerObject* producer) {
   producer->gate.open = false;
   atoll_producer* handle = producer->handle;
   producer->handle = nullptr;
+  if (producer->later != nullptr) producer->later->clear();
   const Busy busy(producer->gate);
   without_gil([&] { atoll_producer_close(handle); });
 }
@@ -410,13 +411,7 @@ PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords)
     atoll_producer_close(handle);
     return failed(status, error);
   }
-  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped. Only now,
-  // so that an open that failed is tried again.
-  if (producer->exports == 0) shut(producer);
-  while (producer->loans != nullptr) loan_forget(producer->loans);
-  if (producer->later != nullptr) producer->later->clear();
-  producer->exports = 0;
-  producer->gate = {};
+  abandon(producer, shut);
   producer->handle = handle;
   producer->drop_new = info.when_full == ATOLL_DROP_NEW;
   producer->gate = {forks, true, false};

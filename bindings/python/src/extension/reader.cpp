@@ -185,6 +185,7 @@ void shut(ReaderObject* reader, bool done) {
   reader->gate.open = false;
   atoll_consumer* handle = reader->handle;
   reader->handle = nullptr;
+  if (reader->later != nullptr) reader->later->clear();
   const Busy busy(reader->gate);
   without_gil([&] { atoll_consumer_close(handle); });
 }
@@ -237,20 +238,6 @@ PyObject* reader_enter(PyObject* self, PyObject*) {
   return self;
 }
 
-// In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped.
-void abandon(ReaderObject* reader) {
-  if (!reader->gate.open) return;
-  if (reader->exports == 0) {
-    shut(reader, false);
-  } else {
-    while (reader->held != nullptr) message_forget(reader->held);
-    reader->handle = nullptr;
-  }
-  reader->exports = 0;
-  if (reader->later != nullptr) reader->later->clear();
-  reader->gate = {};
-}
-
 PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "observer", "group", "manual", "exclusive", "ephemeral",
                                 "spin", "start", "back", "prefetch", "wait", nullptr};
@@ -285,7 +272,7 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   const auto open = observer != 0 ? atoll_client_open_observer : atoll_client_open_consumer;
   atoll_consumer* handle = nullptr;
   if (!control([&](Error* error) { return options.wait_ns = until.left(), open(client.get(), name, &options, &handle, error); })) return nullptr;
-  abandon(reader);  // in a forked child, what is the parent's: only now, so that an open that failed is tried again
+  abandon(reader, [](ReaderObject* inherited) { shut(inherited, false); });
   reader->handle = handle;
   reader->manual = manual != 0;
   reader->observer = observer != 0;
@@ -332,13 +319,6 @@ PyMethodDef reader_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-atoll_status reader_receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error) {
-  reader->slice = 0;
-  return wait_for(
-      reader->gate, timeout_ns, [&](std::int64_t slice) { return atoll_consumer_receive(reader->handle, slice, &view, &error); },
-      [&] { return next_slice(reader); });
-}
-
 PyTypeObject reader_type = [] {
   PyTypeObject type = new_type("atoll._core.ReaderCore", sizeof(ReaderObject));
   type.tp_dealloc = reader_dealloc;
@@ -351,6 +331,13 @@ PyTypeObject reader_type = [] {
 }();
 
 }  // namespace
+
+atoll_status reader_receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error) {
+  reader->slice = 0;
+  return wait_for(
+      reader->gate, timeout_ns, [&](std::int64_t slice) { return atoll_consumer_receive(reader->handle, slice, &view, &error); },
+      [&] { return next_slice(reader); });
+}
 
 bool ready_reader(PyObject* module) { return add_type(module, reader_type); }
 
