@@ -138,14 +138,17 @@ std::int64_t Until::left() const noexcept {
 }
 
 bool enter_slowly(PyObject* self, Gate& gate) {
-  if (gate.open && gate.generation != forks) {
+  const bool inherited = gate.open && gate.generation != forks;
+  if (inherited && gate.opening != forks) {
     gate.busy = false;  // whoever was inside is a thread of the parent
+    gate.opening = forks;
     PyObject* done = or_stay([&] { return PyObject_CallMethod(self, "_reopen", nullptr); });
+    gate.opening = 0;
     if (done == nullptr) return false;
     Py_DECREF(done);
     if (gate.open && gate.generation == forks && !gate.busy) return true;
   }
-  if (gate.busy)
+  if (gate.busy || (inherited && gate.opening == forks))
     set_error(ATOLL_IN_USE, "another thread is using this handle", "give each thread a handle of its own");
   else
     set_error(ATOLL_CLOSED, "this handle was closed", "open a new one");

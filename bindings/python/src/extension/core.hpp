@@ -110,6 +110,7 @@ struct Gate {
   std::uint32_t generation;  // `forks` when it was opened
   bool open;                 // it has a C handle
   bool busy;
+  std::uint32_t opening = 0;  // `forks` while a thread of a forked child opens it anew
 };
 
 // The slow half of enter(): opens the handle anew in a forked child (its Python method `_reopen`),
