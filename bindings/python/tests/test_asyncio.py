@@ -83,6 +83,37 @@ def test_a_time_limit_is_kept(stream):
     run(main())
 
 
+@pytest.mark.parametrize("limit, error", [(-1, atoll.InvalidArgument), (float("nan"), atoll.InvalidArgument), ("soon", TypeError)])
+def test_a_bad_time_limit_is_refused_at_once_and_nothing_is_taken(client, stream, names, limit, error):
+    producer, consumer = stream()
+    name = names()
+    client.create(name, "bytes", size=100)
+
+    async def main():
+        with client.open_bytes(name, "r+") as data, client.open_observer(producer.name) as observer:
+            producer.send(b"still there")
+            data.put(b"content")
+            for call in (consumer.receive_async, observer.receive_async, data.get_async, data.get_versioned_async):
+                with pytest.raises(error, match="timeout"):
+                    await call(timeout=limit)
+            assert bytes(await observer.receive_async(timeout=0)) == b"still there"
+
+    run(main())
+    assert consumer.receive_bytes(timeout=0) == b"still there"
+
+
+def test_an_infinite_time_limit_is_none(stream):
+    producer, consumer = stream()
+
+    async def main():
+        waiting = asyncio.create_task(consumer.receive_async(timeout=float("inf")))
+        await asyncio.sleep(0)
+        producer.send(b"now")
+        return bytes(await waiting)
+
+    assert run(main()) == b"now"
+
+
 def test_a_cancelled_receive_loses_no_record(stream):
     producer, consumer = stream()
 

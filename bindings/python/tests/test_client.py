@@ -1,8 +1,11 @@
 """Connecting, creating, listing, removing, and the errors of each."""
 import os
 import pickle
+import select
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -51,6 +54,63 @@ def test_a_bad_name_is_refused(client, bad):
 def test_options_out_of_their_range_are_refused(client, name, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         client.create(name, **options)
+
+
+@pytest.mark.parametrize("kind, argument, most", [("stream", "capacity", (1 << 63) - 1), ("stream", "alignment", (1 << 32) - 1),
+                                                  ("bytes", "size", (1 << 63) - 1), ("bytes", "put_size", (1 << 63) - 1)])
+def test_a_number_out_of_range_or_none_at_all_is_refused_by_its_name(client, name, kind, argument, most):
+    for number in (-1, most + 1, 1 << 64, 1 << 200):
+        with pytest.raises(atoll.InvalidArgument, match=f"^{argument} must be from 0 to {most}"):
+            client.create(name, kind, **{argument: number})
+    for wrong in (4096.5, 0.0, "4096"):
+        with pytest.raises(TypeError, match=f"^{argument} must be a whole number, not {type(wrong).__name__}$"):
+            client.create(name, kind, **{argument: wrong})
+    assert client.list(prefix=name) == []
+
+
+@pytest.mark.parametrize("prefetch, error", [(-1, atoll.InvalidArgument), (65, atoll.InvalidArgument), (1 << 64, atoll.InvalidArgument), (1.5, TypeError)])
+def test_a_prefetch_out_of_range_is_refused_by_its_name(client, name, prefetch, error):
+    client.create(name)
+    with pytest.raises(error, match="^prefetch must be"):
+        client.open_consumer(name, prefetch=prefetch)
+
+
+@pytest.mark.parametrize("rest", ["\0", "\0x", "\ud800"])
+def test_a_text_with_a_nul_or_without_meaning_is_refused_and_never_cut(client, name, rest):
+    client.create(name)
+    client.create(name + "-bytes", "bytes", size=8)
+    wrong = name + rest
+    for call in (lambda: client.create(wrong), lambda: client.open_producer(wrong), lambda: client.open_consumer(wrong),
+                 lambda: client.open_observer(wrong), lambda: client.open_bytes(name + "-bytes" + rest), lambda: client.open_consumer(name, "g" + rest)):
+        with pytest.raises(atoll.InvalidName):
+            call()
+    for call in (client.remove, client.show, client.manifest):
+        with pytest.raises((atoll.InvalidName, atoll.InvalidArgument)):
+            call(wrong)
+    for argument, value in (("directory", "/tmp"), ("access", "*:c")):
+        with pytest.raises(atoll.InvalidArgument, match=argument):
+            client.create(name + "-other", backing="file", **{argument: value + rest})
+    with pytest.raises(atoll.InvalidArgument, match="socket"):
+        atoll.connect(os.environ["ATOLL_SOCKET"] + rest)
+    with pytest.raises(atoll.InvalidArgument, match="method"):
+        client.call("List" + rest)
+    assert sorted(segment["name"] for segment in client.list(prefix=name)) == [name, name + "-bytes"]
+    assert client.show(name)["groups"] == []
+    client.remove(name + "-bytes")
+
+
+@pytest.mark.parametrize("argument", ["name", "group", "directory", "access", "socket"])
+def test_what_is_no_text_is_a_type_error_that_names_the_argument(client, name, argument):
+    client.create(name)
+    calls = {
+        "name": lambda: client.open_producer(7),
+        "group": lambda: client.open_consumer(name, 7),
+        "directory": lambda: client._core.create(name, kind=1, backing=1, when_full=0, capacity=None, alignment=None, size=None, put_size=None, directory=7, access=None),
+        "access": lambda: client._core.create(name, kind=1, backing=1, when_full=0, capacity=None, alignment=None, size=None, put_size=None, directory=None, access=7),
+        "socket": lambda: atoll.connect(b"/tmp/atoll.sock"),
+    }
+    with pytest.raises(TypeError, match=f"^{argument} must be a str, not (int|bytes)$"):
+        calls[argument]()
 
 
 def test_more_memory_than_there_is_is_no_space(client, name):
@@ -138,15 +198,29 @@ def test_a_closed_client_says_so_and_its_handles_go_on(name):
         other.remove(name, force=True)
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), "soon"])
-def test_a_bad_timeout_is_refused(stream, timeout):
+@pytest.mark.parametrize("timeout", [-1, float("nan"), 10**400, "soon"], ids=["negative", "nan", "over a double", "text"])
+def test_a_bad_timeout_is_refused(client, stream, timeout):
     producer, consumer = stream()
-    with pytest.raises((ValueError, TypeError)):
-        consumer.receive(timeout=timeout)
-    with pytest.raises((ValueError, TypeError)):
-        producer.send(b"x", timeout=timeout)
-    with pytest.raises((ValueError, TypeError)):
-        atoll.connect(timeout=timeout)
+    error = TypeError if isinstance(timeout, str) else atoll.InvalidArgument
+    for call in (lambda: consumer.receive(timeout=timeout), lambda: producer.send(b"x", timeout=timeout), lambda: atoll.connect(timeout=timeout)):
+        with pytest.raises(error, match="^timeout must be"):
+            call()
+    with pytest.raises(error, match="^wait must be"):
+        client.open_producer(producer.name, wait=timeout)
+
+
+@pytest.mark.parametrize("limit", [None, float("inf"), 1e300])
+def test_connecting_without_a_time_limit_starts_a_broker_like_any_other(limit):
+    directory = tempfile.mkdtemp(prefix="p-")
+    with atoll.connect(os.path.join(directory, "atoll.sock"), timeout=limit) as alone:
+        status = alone.status()
+        broker = os.pidfd_open(status["pid"])
+        assert alone.list() == []
+        alone.stop()
+    assert select.select([broker], [], [], ENOUGH)[0]
+    os.close(broker)
+    for folder in (status["shm_directory"], directory):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_errors_pickle_and_carry_code_name_segment_and_fix():

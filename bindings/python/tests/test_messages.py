@@ -1,4 +1,5 @@
 """The life of a message: seen in place, valid until released, never a crash afterwards; and of a loan."""
+import contextlib
 import gc
 
 import pytest
@@ -202,6 +203,25 @@ def test_several_loans_are_committed_in_any_order_and_read_in_their_own(stream):
             loan.commit()
         with pytest.raises(atoll.InvalidArgument):
             loan.view
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_after_its_block_the_memory_of_a_loan_is_not_given_out_again(stream, fails):
+    producer, consumer = stream()
+    loan = producer.loan(5)
+    with contextlib.suppress(KeyError), loan as view:
+        view[:] = b"hello"
+        assert loan.view is view
+        if fails:
+            raise KeyError
+    for use in (lambda: loan.view, lambda: memoryview(loan), loan.__enter__, loan.commit, loan.abort):
+        with pytest.raises(atoll.InvalidArgument):
+            use()
+    with pytest.raises(ValueError):
+        view[0] = 0
+    producer.send(b"next")
+    got = [consumer.receive_bytes(timeout=ENOUGH) for _ in range(1 if fails else 2)]
+    assert got == ([b"next"] if fails else [b"hello", b"next"])
 
 
 def test_a_loan_that_is_forgotten_is_aborted(stream):

@@ -12,7 +12,7 @@ from atoll import _core
 from conftest import ENOUGH
 
 HERE = pathlib.Path(atoll.__file__).parent
-CLASSES = ("Message", "Loan", "ProducerCore", "ReaderCore", "BytesCore", "ClientCore")
+CLASSES = ("Message", "MessageIterator", "Loan", "ProducerCore", "ReaderCore", "BytesCore", "ClientCore")
 
 
 def test_the_stubs_name_what_the_module_has():

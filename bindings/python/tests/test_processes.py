@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -247,6 +248,34 @@ def test_what_a_forked_child_could_not_open_it_tries_again(client, names):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     for descriptor in (told, tell, done, do):
         os.close(descriptor)
+
+
+def test_a_thread_that_comes_while_another_opens_an_inherited_handle_is_told_that_it_is_in_use(stream):
+    producer, consumer = stream()
+
+    def child():
+        inside, go_on, got = threading.Event(), threading.Event(), []
+        connect = atoll.Client._connect
+
+        def held_up(client):
+            inside.set()
+            assert go_on.wait(ENOUGH)
+            connect(client)
+
+        atoll.Client._connect = held_up
+        opening = threading.Thread(target=lambda: got.append(consumer.receive_bytes(timeout=ENOUGH)))
+        opening.start()
+        assert inside.wait(ENOUGH)
+        with pytest.raises(atoll.InUse):
+            consumer.receive_bytes(timeout=0)
+        go_on.set()
+        producer.send(b"x")
+        opening.join()
+        assert got == [b"x"]
+        consumer.close()
+        producer.close()
+
+    assert forked(child) == 0
 
 
 def test_a_forked_child_whose_first_connection_failed_connects_at_the_next_use(client):

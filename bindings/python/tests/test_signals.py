@@ -42,7 +42,7 @@ def interrupt_soon():
 
 def test_it_ends_a_receive_and_the_next_one_works(stream, interrupt_soon):
     producer, consumer = stream()
-    for call in (lambda: consumer.receive(), lambda: consumer.receive(timeout=ENOUGH), lambda: consumer.receive_many(5), lambda: consumer.receive_bytes(), lambda: next(consumer)):
+    for call in (lambda: consumer.receive(), lambda: consumer.receive(timeout=ENOUGH), lambda: consumer.receive_many(5), lambda: consumer.receive_bytes(), lambda: next(iter(consumer))):
         interrupt_soon()
         with pytest.raises(KeyboardInterrupt):
             call()

@@ -47,7 +47,7 @@ def test_a_handle_in_use_by_another_thread_is_refused_and_goes_on(stream):
     got = []
     waiting = start(lambda: got.append(consumer.receive_bytes(timeout=ENOUGH)))
     until(lambda: in_use(consumer.fileno))
-    for call in (lambda: consumer.receive(timeout=0), lambda: consumer.receive_many(1, timeout=0), consumer.close, lambda: next(consumer), lambda: consumer.lost):
+    for call in (lambda: consumer.receive(timeout=0), lambda: consumer.receive_many(1, timeout=0), consumer.close, lambda: next(iter(consumer)), lambda: consumer.lost):
         with pytest.raises(atoll.InUse):
             call()
     producer.send(b"x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atoll import errors
-from atoll._core import BytesCore
+from atoll._core import BytesCore, seconds
 from atoll.readiness import Readiness
 from atoll.references import SLOTS, Reference
 
@@ -75,12 +75,13 @@ class Bytes(Reference, BytesCore):
 
     async def get_versioned_async(self, after: int = 0, timeout: float | None = None) -> tuple[bytes, int]:
         """Like get_versioned() for asyncio."""
+        limit = seconds(timeout)
         content = self._poll(after)
         if content is not None:
             return content
         if not hasattr(self, "_readiness"):
             self._readiness = Readiness(together=True)
-        result: tuple[bytes, int] = await self._readiness.until(self.fileno, lambda: self._poll(after), timeout)
+        result: tuple[bytes, int] = await self._readiness.until(self.fileno, lambda: self._poll(after), limit)
         return result
 
     async def get_async(self, after: int = 0, timeout: float | None = None) -> bytes:

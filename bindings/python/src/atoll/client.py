@@ -44,14 +44,6 @@ def _choice(argument: str, value: str, choices: Mapping[str, int]) -> int:
         raise errors.InvalidArgument(f"{argument} must be one of {', '.join(map(repr, choices))}, not {value!r}") from None
 
 
-def _size(argument: str, value: int | None, nothing: int = 0) -> int:
-    if value is None:
-        return nothing
-    if not 0 <= value < 1 << 63:
-        raise errors.InvalidArgument(f"{argument} must be a number of bytes from 0 to 2**63 - 1, not {value!r}")
-    return value
-
-
 def _access_text(access: str | Mapping[str, str | Iterable[str]] | None) -> str | None:
     """{"alice": ["produce", "consume"]} as "alice:pc", what the library reads."""
     if access is None or isinstance(access, str):
@@ -125,17 +117,17 @@ class Client:
         `backing` "shm", "file" (in `directory`; survives a reboot) or "memfd" (no name).
         `access`: who else may use it, {"alice": ["produce", "consume", "observe", "admin"]}, "*" for everybody.
 
-        Raises ExistsWithOtherOptions, NoSpace, InvalidName, InvalidGeometry, LimitReached, NotPermitted.
+        Raises ExistsWithOtherOptions, NoSpace, InvalidName, InvalidArgument, InvalidGeometry, LimitReached, NotPermitted.
         """
         return self._core.create(
             name,
             kind=_choice("kind", kind, _KINDS),
             backing=_choice("backing", backing, _BACKINGS),
             when_full=_choice("when_full", when_full, _WHEN_FULL),
-            capacity=_size("capacity", capacity),
-            alignment=_size("alignment", alignment),
-            size=_size("size", size),
-            put_size=-1 if put_size == 0 else _size("put_size", put_size),
+            capacity=capacity,
+            alignment=alignment,
+            size=size,
+            put_size=put_size,
             directory=None if directory is None else os.path.abspath(directory),
             access=_access_text(access),
         )
@@ -244,8 +236,9 @@ class Client:
 def connect(socket: str | os.PathLike[str] | None = None, start_broker: bool = True, timeout: float | None = 10.0) -> Client:
     """Connects to the broker, starting one for this user if there is none (unless start_broker=False).
 
-    `socket`: the broker's; by default $ATOLL_SOCKET, else the user's own, else /run/atoll/. `timeout` in seconds.
-    Raises NoBroker, UntrustedBroker, SocketPathTooLong, BadRuntimeDirectory, LimitReached, WrongVersion.
+    `socket`: the broker's; by default $ATOLL_SOCKET, else the user's own, else /run/atoll/. `timeout`: seconds that this
+    call, and each later one to the broker, may take, starting the broker included. None (or infinity): no limit.
+    Raises NoBroker, TimedOut, InvalidArgument, UntrustedBroker, SocketPathTooLong, BadRuntimeDirectory, LimitReached, WrongVersion.
     """
     return Client(socket, start_broker, timeout)
 

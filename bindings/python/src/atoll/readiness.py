@@ -27,10 +27,10 @@ class Readiness:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._descriptor = -1
 
-    async def until(self, fileno: Callable[[], int], attempt: Callable[[], Any], timeout: float | None) -> Any:
-        """The first result of attempt() that is not None. TimedOut after `timeout` seconds."""
+    async def until(self, fileno: Callable[[], int], attempt: Callable[[], Any], limit: float | None) -> Any:
+        """The first result of attempt() that is not None. TimedOut after `limit` seconds, 0 or more."""
         loop = asyncio.get_running_loop()
-        end = None if timeout is None else loop.time() + timeout
+        end = None if limit is None else loop.time() + limit
         while True:
             if end is not None and loop.time() >= end:
                 raise errors.TimedOut("nothing came within the time limit")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # What the classes made of this one and one of atoll._core keep. (Only one base may have slots of its own.)
 NO_SLOTS: tuple[str, ...] = ()
-SLOTS = ("_client", "_name", "_options", "_readiness", "_taken", "__weakref__")
+SLOTS = ("_client", "_name", "_options", "_readiness", "__weakref__")
 
 
 class Reference:
@@ -26,7 +26,6 @@ class Reference:
     _name: str
     _options: dict[str, Any]
     _readiness: Readiness
-    _taken: int
 
     def _remember(self, client: Client, name: str, options: dict[str, Any]) -> None:
         self._client = client

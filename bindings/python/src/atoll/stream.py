@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from atoll import errors
-from atoll._core import Message, ProducerCore, ReaderCore
+from atoll._core import Message, ProducerCore, ReaderCore, seconds
 from atoll.readiness import Readiness
 from atoll.references import SLOTS, Reference
 
@@ -26,7 +27,7 @@ _STARTS = {"earliest": 0, "latest": 1}
 _BACK = 2
 _JSON = 2
 _ARRAY = 3
-_FAIR = 64  # messages that an async reader takes at once before others on the loop get their turn
+_FAIR = 64  # messages that an `async for` takes at once before others on the loop get their turn
 
 
 def _start(start: str | int) -> tuple[int, int]:
@@ -137,29 +138,20 @@ class _Reader(Reference, ReaderCore):
 
     async def receive_async(self, timeout: float | None = None) -> Message:
         """Like receive() for asyncio. Cancelling it loses no record: none is taken until it returns."""
-        message = self._poll()
+        return await self._first(self._poll, seconds(timeout))
+
+    async def _first(self, poll: Callable[[], Message | None], limit: float | None) -> Message:
+        """The first message that `poll` gives, within `limit` seconds."""
+        message = poll()
         if message is not None:
             return message
         if not hasattr(self, "_readiness"):
             self._readiness = Readiness()
-        result: Message = await self._readiness.until(self.fileno, self._poll, timeout)
+        result: Message = await self._readiness.until(self.fileno, poll, limit)
         return result
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        """The next message; the one before is released as in a for loop."""
-        self._let_go_last()
-        self._taken = getattr(self, "_taken", 0) + 1
-        if self._taken % _FAIR == 0:
-            await asyncio.sleep(0)
-        try:
-            message = await self.receive_async()
-        except errors.Ended:
-            raise StopAsyncIteration from None
-        self._note_last(message)
-        return message
+    def __aiter__(self) -> _AsyncLoop:
+        return _AsyncLoop(self)
 
     @property
     def received(self) -> int:
@@ -192,13 +184,41 @@ class _Reader(Reference, ReaderCore):
         return bool(self._info()["copies"])
 
 
-class Consumer(_Reader):
-    """Reads a stream through a group. Made by Client.open_consumer(); a context manager; iterable, also async.
+class _AsyncLoop:
+    """One `async for` over a reader. Releases the message before when it is asked for the next, as a for loop does."""
 
-    Iteration ends when every producer has finished and all is read, by the group's other consumers too. It releases
-    each message when the next is asked for, unless something besides the loop refers to it. Used by one thread at a time, but messages
-    may be released and acknowledged by any. Pickles as a reference: the copy is a further consumer of the group.
-    Leaving a with block normally releases what was received; leaving it by an exception gives it out again.
+    __slots__ = ("_reader", "_messages", "_taken")
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._messages = ReaderCore.__iter__(reader)
+        self._taken = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        self._messages._let_go_last()
+        self._taken += 1
+        if self._taken % _FAIR == 0:
+            await asyncio.sleep(0)
+        try:
+            return await self._reader._first(self._messages._poll, None)
+        except errors.Ended:
+            raise StopAsyncIteration from None
+
+
+class Consumer(_Reader):
+    """Reads a stream through a group. Made by Client.open_consumer(); a context manager.
+
+    Iterable, also with `async for`; each loop, and each iter(consumer), goes by itself and is given the next record. A
+    loop releases its message when it asks for the next, unless something besides the loop refers to it: a list, or a
+    generator around the loop that is waiting. Such a message stays held, and while it is, the group's other consumers do
+    not come to the end: iteration ends when every producer has finished and the whole group has dealt with all.
+
+    Used by one thread at a time (else InUse), but messages may be released and acknowledged by any. Pickles as a
+    reference: the copy is a further consumer of the group. Leaving a with block normally releases what was received;
+    leaving it by an exception gives it out again.
     """
 
     __slots__ = ()
@@ -218,8 +238,6 @@ class Consumer(_Reader):
         wait: float | None = None,
     ) -> None:
         how, back = _start(start)
-        if not 0 <= prefetch <= 64:
-            raise errors.InvalidArgument(f"prefetch must be 0 to 64, not {prefetch!r}")
         options: dict[str, Any] = {
             "observer": False,
             "group": group,

@@ -22,11 +22,6 @@ struct BytesObject {
 
 BytesObject* cast(PyObject* self) { return reinterpret_cast<BytesObject*>(self); }
 
-PyObject* failed(atoll_status status, const Error& error) {
-  if (status != kPythonError) set_error(status, error);
-  return nullptr;
-}
-
 std::int64_t next_slice() { return kLongSlice; }
 
 // ---- The mapping -----------------------------------------------------------------------------------
@@ -66,33 +61,24 @@ Py_ssize_t bytes_length(PyObject* self) {
 // ---- read_at, write_at, flush ------------------------------------------------------------------------
 
 PyObject* bytes_read_at(PyObject* self, PyObject* arguments) {
-  unsigned long long offset = 0;
-  Py_ssize_t length = 0;
+  unsigned long long offset = 0, length = 0;
   BytesObject* bytes = cast(self);
-  PyObject* offset_object = nullptr;
-  if (!PyArg_ParseTuple(arguments, "On:read_at", &offset_object, &length)) return nullptr;
-  offset = PyLong_AsUnsignedLongLong(offset_object);
-  if (PyErr_Occurred() != nullptr) {
-    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return nullptr;
-    PyErr_Clear();
-    set_error(ATOLL_INVALID_ARGUMENT, "read_at: offset must be 0 to 2**64 - 1");
+  PyObject *offset_object = nullptr, *length_object = nullptr;
+  if (!PyArg_ParseTuple(arguments, "OO:read_at", &offset_object, &length_object) || !unsigned_from(offset_object, "offset", offset) ||
+      !unsigned_from(length_object, "length", length) || !enter(self, bytes->gate))
     return nullptr;
-  }
-  if (!enter(self, bytes->gate)) return nullptr;
-  if (length < 0 || static_cast<std::uint64_t>(length) > atoll_bytes_size(bytes->handle)) {
+  if (length > atoll_bytes_size(bytes->handle)) {
     set_error(ATOLL_INVALID_ARGUMENT, "read_at: length is not inside the content", "`size` tells how long it is");
     return nullptr;
   }
-  PyObject* copy = PyBytes_FromStringAndSize(nullptr, length);
+  PyObject* copy = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(length));
   if (copy == nullptr) return nullptr;
   char* into = PyBytes_AS_STRING(copy);
   Error error;
   atoll_status status = ATOLL_OK;
   {
     const Busy busy(bytes->gate);
-    Py_BEGIN_ALLOW_THREADS
-    status = atoll_bytes_read_at(bytes->handle, offset, into, static_cast<std::uint64_t>(length), &error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = atoll_bytes_read_at(bytes->handle, offset, into, length, &error); });
   }
   if (status == ATOLL_OK) return copy;
   Py_DECREF(copy);
@@ -100,26 +86,17 @@ PyObject* bytes_read_at(PyObject* self, PyObject* arguments) {
 }
 
 PyObject* bytes_write_at(PyObject* self, PyObject* arguments) {
-  PyObject* offset_object = nullptr;
-  PyObject* data = nullptr;
+  unsigned long long offset = 0;
+  PyObject *offset_object = nullptr, *data = nullptr;
   BytesObject* bytes = cast(self);
-  if (!PyArg_ParseTuple(arguments, "OO:write_at", &offset_object, &data)) return nullptr;
-  const unsigned long long offset = PyLong_AsUnsignedLongLong(offset_object);
-  if (PyErr_Occurred() != nullptr) {
-    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return nullptr;
-    PyErr_Clear();
-    set_error(ATOLL_INVALID_ARGUMENT, "write_at: offset must be 0 to 2**64 - 1");
-    return nullptr;
-  }
+  if (!PyArg_ParseTuple(arguments, "OO:write_at", &offset_object, &data) || !unsigned_from(offset_object, "offset", offset)) return nullptr;
   Payload payload;
   if (!payload.take(data) || !enter(self, bytes->gate)) return nullptr;
   Error error;
   atoll_status status = ATOLL_OK;
   {
     const Busy busy(bytes->gate);
-    Py_BEGIN_ALLOW_THREADS
-    status = atoll_bytes_write_at(bytes->handle, offset, payload.data(), payload.size(), &error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = atoll_bytes_write_at(bytes->handle, offset, payload.data(), payload.size(), &error); });
   }
   if (status != ATOLL_OK) return failed(status, error);
   Py_RETURN_NONE;
@@ -138,9 +115,7 @@ PyObject* bytes_flush(PyObject* self, PyObject* arguments, PyObject* keywords) {
   atoll_status status = ATOLL_OK;
   {
     const Busy busy(bytes->gate);
-    Py_BEGIN_ALLOW_THREADS
-    status = atoll_bytes_flush(bytes->handle, offset, length, wait, &error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = atoll_bytes_flush(bytes->handle, offset, length, wait, &error); });
   }
   if (status != ATOLL_OK) return failed(status, error);
   Py_RETURN_NONE;
@@ -244,9 +219,7 @@ void shut(BytesObject* bytes) {
   atoll_bytes* handle = bytes->handle;
   bytes->handle = nullptr;
   const Busy busy(bytes->gate);
-  Py_BEGIN_ALLOW_THREADS
-  atoll_bytes_close(handle);
-  Py_END_ALLOW_THREADS
+  without_gil([&] { atoll_bytes_close(handle); });
 }
 
 PyObject* bytes_close(PyObject* self, PyObject*) {
@@ -282,11 +255,11 @@ PyObject* bytes_enter(PyObject* self, PyObject*) {
 
 PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "mode", "wait", nullptr};
-  PyObject* core = nullptr;
+  PyObject *core = nullptr, *name_object = nullptr, *wait = nullptr;
   const char* name = nullptr;
   unsigned int mode = 0;
-  PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$IO:_open", const_cast<char**>(names), &core, &name, &mode, &wait))
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO|$IO:_open", const_cast<char**>(names), &core, &name_object, &mode, &wait) ||
+      !text_from(name_object, "name", ATOLL_INVALID_NAME, name))
     return nullptr;
   BytesObject* bytes = cast(self);
   if (bytes->gate.open && bytes->gate.generation == forks) {
@@ -294,7 +267,7 @@ PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
     return nullptr;
   }
   std::int64_t wait_ns = 0;
-  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
+  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns, "wait")) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
   atoll_bytes_options options = ATOLL_BYTES_OPTIONS_INIT;
@@ -302,11 +275,7 @@ PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   const Until until(wait_ns);  // over all tries: a signal begins another one
   atoll_bytes* handle = nullptr;
   if (!control([&](Error* error) { return options.wait_ns = until.left(), atoll_client_open_bytes(client.get(), name, &options, &handle, error); })) return nullptr;
-  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped. Only now,
-  // so that an open that failed is tried again.
-  if (bytes->exports == 0) shut(bytes);
-  bytes->exports = 0;
-  bytes->gate = {};
+  abandon(bytes, shut);
   bytes->handle = handle;
   bytes->mode = mode;
   bytes->gate = {forks, true, false};

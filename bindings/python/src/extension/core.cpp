@@ -1,11 +1,10 @@
-// The common ground of the extension module: errors, times, forks, buffers. See core.hpp.
+// The common ground of the extension module: errors, arguments, times, forks, buffers. See core.hpp.
 #include "core.hpp"
 
 #include <pthread.h>
 #include <time.h>
 
 #include <cmath>
-#include <limits>
 #include <string>
 
 namespace atoll_python {
@@ -32,8 +31,9 @@ void set_error(atoll_status status, const char* message, const char* segment, co
   const auto text = [](const char* utf8) {
     return PyUnicode_DecodeUTF8(utf8, static_cast<Py_ssize_t>(std::strlen(utf8)), "replace");
   };
-  PyObject* exception = PyObject_CallFunction(type, "NNNK", text(message), text(segment), text(fix),
-                                              static_cast<unsigned long long>(detail));
+  PyObject* exception = or_stay([&] {
+    return PyObject_CallFunction(type, "NNNK", text(message), text(segment), text(fix), static_cast<unsigned long long>(detail));
+  });
   if (exception == nullptr) return;
   PyErr_SetObject(type, exception);
   Py_DECREF(exception);
@@ -57,16 +57,22 @@ void set_error(atoll_status status, const atoll_error& error) {
 }
 void set_error(atoll_status status, const char* message, const char* fix) { set_error(status, message, "", fix, 0); }
 
-bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds) {
+bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds, const char* name) {
   if (seconds == nullptr || seconds == Py_None) {
     nanoseconds = -1;
     return true;
   }
   const double value = PyFloat_AsDouble(seconds);
-  if (value == -1.0 && PyErr_Occurred()) return false;
+  if (value == -1.0 && PyErr_Occurred()) {
+    if (PyErr_ExceptionMatches(PyExc_TypeError))
+      PyErr_Format(PyExc_TypeError, "%s must be a number of seconds or None, not %.100s", name, Py_TYPE(seconds)->tp_name);
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return false;
+    PyErr_Clear();  // an int that no double holds
+    set_error(ATOLL_INVALID_ARGUMENT, (std::string(name) + " must be fewer seconds").c_str());
+    return false;
+  }
   if (std::isnan(value) || value < 0) {
-    set_error(ATOLL_INVALID_ARGUMENT, "timeout must be a number of seconds, 0 or more, or None",
-              "use None to wait without limit, 0 to try once");
+    set_error(ATOLL_INVALID_ARGUMENT, (std::string(name) + " must be a number of seconds, 0 or more, or None").c_str());
     return false;
   }
   constexpr double kMost = 9.2e18;
@@ -75,15 +81,39 @@ bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds) {
   return true;
 }
 
-bool unsigned_from(PyObject* object, const char* name, unsigned long long& value) {
+bool unsigned_from(PyObject* object, const char* name, unsigned long long& value, unsigned long long most) {
   if (object == nullptr) return true;
+  if (!PyIndex_Check(object)) {
+    PyErr_Format(PyExc_TypeError, "%s must be a whole number, not %.100s", name, Py_TYPE(object)->tp_name);
+    return false;
+  }
   PyObject* const index = PyNumber_Index(object);
   if (index == nullptr) return false;
-  value = PyLong_AsUnsignedLongLong(index);
+  const unsigned long long number = PyLong_AsUnsignedLongLong(index);
   Py_DECREF(index);
-  if (PyErr_Occurred() == nullptr) return true;
+  if (PyErr_Occurred() == nullptr && number <= most) {
+    value = number;
+    return true;
+  }
   PyErr_Clear();
-  set_error(ATOLL_INVALID_ARGUMENT, (std::string(name) + " must be from 0 to 2^64 - 1").c_str());
+  set_error(ATOLL_INVALID_ARGUMENT, (std::string(name) + " must be from 0 to " + std::to_string(most)).c_str());
+  return false;
+}
+
+bool text_from(PyObject* object, const char* name, atoll_status wrong, const char*& text) {
+  if (!PyUnicode_Check(object)) {
+    PyErr_Format(PyExc_TypeError, "%s must be a str, not %.100s", name, Py_TYPE(object)->tp_name);
+    return false;
+  }
+  Py_ssize_t size = 0;
+  const char* const utf8 = PyUnicode_AsUTF8AndSize(object, &size);
+  if (utf8 == nullptr && !PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) return false;
+  if (utf8 != nullptr && std::strlen(utf8) == static_cast<std::size_t>(size)) {
+    text = utf8;
+    return true;
+  }
+  PyErr_Clear();
+  set_error(wrong, (std::string(name) + (utf8 == nullptr ? " is no valid Unicode text" : " must not hold a NUL character")).c_str());
   return false;
 }
 
@@ -108,14 +138,17 @@ std::int64_t Until::left() const noexcept {
 }
 
 bool enter_slowly(PyObject* self, Gate& gate) {
-  if (gate.open && gate.generation != forks) {
+  const bool inherited = gate.open && gate.generation != forks;
+  if (inherited && gate.opening != forks) {
     gate.busy = false;  // whoever was inside is a thread of the parent
-    PyObject* done = PyObject_CallMethod(self, "_reopen", nullptr);
+    gate.opening = forks;
+    PyObject* done = or_stay([&] { return PyObject_CallMethod(self, "_reopen", nullptr); });
+    gate.opening = 0;
     if (done == nullptr) return false;
     Py_DECREF(done);
     if (gate.open && gate.generation == forks && !gate.busy) return true;
   }
-  if (gate.busy)
+  if (gate.busy || (inherited && gate.opening == forks))
     set_error(ATOLL_IN_USE, "another thread is using this handle", "give each thread a handle of its own");
   else
     set_error(ATOLL_CLOSED, "this handle was closed", "open a new one");
@@ -138,7 +171,7 @@ bool Payload::take_other(PyObject* object) {
                  Py_TYPE(object)->tp_name);
     return false;
   }
-  if (PyObject_GetBuffer(object, &buffer_, PyBUF_SIMPLE) != 0) {
+  if (or_stay([&] { return PyObject_GetBuffer(object, &buffer_, PyBUF_SIMPLE); }) != 0) {
     buffer_.obj = nullptr;
     return false;
   }

@@ -1,23 +1,24 @@
-// What every part of the extension module needs: Python's C API, Atoll's, errors, times, and the
-// rule who may use a handle now.
+// What every part of the extension module needs: Python's C API, Atoll's, errors, arguments, giving
+// the GIL up, and the rule who may use a handle now.
 //
-// The types that a program meets a million times a second (ProducerCore, ReaderCore, Message) and
-// those that lend memory (Loan, BytesCore) are written against the plain C API; the rest goes
-// through nanobind (module.cpp, client.cpp). All functions here are called with the GIL held.
+// All types are written against the plain C API, one in each file: client, reader, iterator, message,
+// producer, loan, bytes; module.cpp puts them together. All functions here are called with the GIL held.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "atoll/atoll.h"
 
 namespace atoll_python {
 
-// ---- Errors (errors.cpp) -------------------------------------------------------------------------
+// ---- Errors ----------------------------------------------------------------------------------------
 
 // An atoll_error without clearing its 1 KiB: the library fills it in only when something is wrong.
 struct Error : atoll_error {
@@ -36,15 +37,32 @@ void set_error(atoll_status status, const atoll_error& error);
 // The same with a text of ours.
 void set_error(atoll_status status, const char* message, const char* fix = "");
 
-// ---- Times ---------------------------------------------------------------------------------------
+inline constexpr auto kPythonError = static_cast<atoll_status>(0x7ffffffe);  // an exception is set already
+// Null, with the exception set.
+inline PyObject* failed(atoll_status status, const Error& error) {
+  if (status != kPythonError) set_error(status, error);
+  return nullptr;
+}
 
-// Seconds (float, int) to nanoseconds; None and infinity: -1, no limit. False with InvalidArgument set
-// for what is negative or no number.
-bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds);
+// ---- Arguments -------------------------------------------------------------------------------------
+// False with an exception set that names the argument: TypeError for what is of another type.
 
-// An int from 0 to 2^64 - 1; null leaves `value` as it is. False with InvalidArgument set, which names it, for what is out of
-// range, with TypeError for what is no int.
-bool unsigned_from(PyObject* object, const char* name, unsigned long long& value);
+// Seconds (float, int) to nanoseconds; None and infinity: -1, no limit. InvalidArgument for what is
+// negative or not a number.
+bool timeout_from(PyObject* seconds, std::int64_t& nanoseconds, const char* name = "timeout");
+
+// An int from 0 to `most`; null leaves `value` as it is. InvalidArgument for what is out of range.
+bool unsigned_from(PyObject* object, const char* name, unsigned long long& value,
+                   unsigned long long most = std::numeric_limits<unsigned long long>::max());
+
+// A str as UTF-8, which lives as long as it. `wrong` for one with a NUL, which C would take for its end, or that is
+// no Unicode text.
+bool text_from(PyObject* object, const char* name, atoll_status wrong, const char*& text);
+
+// The same, where None leaves `text` as it is.
+inline bool text_or_none_from(PyObject* object, const char* name, atoll_status wrong, const char*& text) {
+  return object == Py_None || text_from(object, name, wrong, text);
+}
 
 // When a wait has to end. Reads the clock only when made and asked.
 class Until {
@@ -57,6 +75,30 @@ class Until {
   std::int64_t end_;  // -1: never
 };
 
+// ---- The GIL ---------------------------------------------------------------------------------------
+
+// Runs a call that may give the GIL up and take it back. When the interpreter ends, CPython (before 3.14) ends a
+// daemon thread that wants it back by unwinding its stack, also through C++: destructors would touch Python
+// objects beside the thread that takes them down, and a frame that throws nothing would end the process. Such a
+// thread stays here instead, as in CPython 3.14, until the process is gone. For calls that run Python code while
+// something with a destructor lives.
+template <class Call>
+decltype(auto) or_stay(Call call) {
+  try {
+    return call();
+  } catch (...) {
+    for (;;) pause();
+  }
+}
+
+// Runs `call` without the GIL.
+template <class Call>
+void without_gil(Call call) {
+  PyThreadState* const state = PyEval_SaveThread();
+  call();
+  or_stay([&] { PyEval_RestoreThread(state); });
+}
+
 // ---- Who may use a handle --------------------------------------------------------------------------
 
 // Counts the forks that led to this process. A handle opened before the last one is the parent's.
@@ -68,6 +110,7 @@ struct Gate {
   std::uint32_t generation;  // `forks` when it was opened
   bool open;                 // it has a C handle
   bool busy;
+  std::uint32_t opening = 0;  // `forks` while a thread of a forked child opens it anew
 };
 
 // The slow half of enter(): opens the handle anew in a forked child (its Python method `_reopen`),
@@ -93,7 +136,15 @@ class Busy {
   Gate& gate_;
 };
 
-inline constexpr auto kPythonError = static_cast<atoll_status>(0x7ffffffe);  // an exception is set already
+// In a forked child, once it has opened a handle of its own: lets go of the parent's. (Not before, so that an
+// open that failed is tried again.) Memory that is still looked at stays mapped. `shut` closes `object`'s handle.
+template <class Object, class Shut>
+void abandon(Object* object, Shut shut) {
+  if (object->exports > 0) object->handle = nullptr;  // goes with the process
+  shut(object);
+  object->exports = 0;
+}
+
 inline constexpr std::int64_t kLongSlice = 1'000'000'000;
 inline constexpr std::int64_t kShortSlice = 5'000'000;
 
@@ -117,11 +168,9 @@ atoll_status wait_for(Gate& gate, std::int64_t timeout_ns, Attempt attempt, Betw
     std::int64_t slice = between();
     const bool last = left >= 0 && left <= slice;
     if (last) slice = left;
-    Py_BEGIN_ALLOW_THREADS
-    status = attempt(slice);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = attempt(slice); });
     if (status != ATOLL_TIMED_OUT && status != ATOLL_INTERRUPTED) break;
-    if (PyErr_CheckSignals() != 0) {
+    if (or_stay(PyErr_CheckSignals) != 0) {
       status = kPythonError;
       break;
     }
@@ -159,8 +208,10 @@ class Payload {
  private:
   bool take_other(PyObject* object);
   void drop() noexcept {
-    Py_XDECREF(object_);
-    if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+    or_stay([this] {
+      Py_XDECREF(object_);
+      if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+    });
   }
 
   const void* data_ = nullptr;
@@ -177,7 +228,9 @@ inline constexpr std::uint64_t kLargeCopy = 1u << 16;  // bytes; longer copies g
 // The C client of a ClientCore (client.cpp), kept alive by the copy. Null with an exception set.
 std::shared_ptr<atoll_client> client_of(PyObject* core);
 
+bool ready_client(PyObject* module);
 bool ready_message(PyObject* module);
+bool ready_iterator(PyObject* module);
 bool ready_reader(PyObject* module);
 bool ready_loan(PyObject* module);
 bool ready_producer(PyObject* module);
@@ -190,12 +243,10 @@ bool control(Call call) {
   for (;;) {
     Error error;
     atoll_status status = ATOLL_OK;
-    Py_BEGIN_ALLOW_THREADS
-    status = call(&error);
-    Py_END_ALLOW_THREADS
+    without_gil([&] { status = call(&error); });
     if (status == ATOLL_OK) return true;
     if (status == ATOLL_INTERRUPTED) {
-      if (PyErr_CheckSignals() != 0) return false;
+      if (or_stay(PyErr_CheckSignals) != 0) return false;
       continue;
     }
     set_error(status, error);

@@ -40,7 +40,7 @@ atoll_status give_back(MessageObject* message, Error& error) {
 void message_dealloc(PyObject* self) {
   MessageObject* message = cast(self);
   ReaderObject* reader = message->reader;
-  if (reader->last == message) reader->last = nullptr;
+  if (message->iterator != nullptr) message->iterator->last = nullptr;
   if (message->held) {
     Error error;
     give_back(message, error);
@@ -240,12 +240,10 @@ void message_forget(MessageObject* message) noexcept {
   --reader->held_count;
 }
 
-void message_let_go_last(ReaderObject* reader) noexcept {
-  MessageObject* last = reader->last;
-  reader->last = nullptr;
-  if (last == nullptr || !last->held || last->exports > 0 || Py_REFCNT(last) != 1) return;
+void message_let_go(MessageObject* message) noexcept {
+  if (!message->held || message->exports > 0 || Py_REFCNT(message) != 1) return;
   Error error;
-  give_back(last, error);
+  give_back(message, error);
 }
 
 PyObject* message_new(ReaderObject* reader, const atoll_view& view) {
@@ -262,6 +260,7 @@ PyObject* message_new(ReaderObject* reader, const atoll_view& view) {
   PyObject_Init(reinterpret_cast<PyObject*>(message), &message_type);
   Py_INCREF(reader);
   message->reader = reader;
+  message->iterator = nullptr;
   message->exports = 0;
   message->generation = reader->gate.generation;
   message->held = true;

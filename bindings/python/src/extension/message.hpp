@@ -4,7 +4,7 @@
 // memoryview or array over it counts in `exports`, here and at the reader: as long as one lives,
 // neither release() nor the reader's close() goes through, so no pointer ever dangles. A message that
 // is garbage-collected releases itself, from whatever thread; if the reader is busy in another
-// thread just then, that is left for it to do (`Later`).
+// thread just then, that is left for it to do (`Later`). A loop over a reader is a MessageIterator.
 #pragma once
 
 #include <vector>
@@ -14,6 +14,7 @@
 namespace atoll_python {
 
 struct MessageObject;
+struct IteratorObject;
 
 struct Later {
   enum class Op : std::uint8_t { release, acknowledge, acknowledge_up_to, reject } op;
@@ -29,7 +30,6 @@ struct ReaderObject {
   std::int64_t slice;          // of the wait that is under way
   MessageObject* held;         // list of the messages not released
   Py_ssize_t held_count;
-  MessageObject* last;         // what iteration gave out last, if it is still there; not a reference
   Py_ssize_t exports;          // of all of them
   std::vector<Later>* later;   // what other threads left to be done; null: nothing ever
 };
@@ -39,10 +39,18 @@ struct MessageObject {
   ReaderObject* reader;  // a strong reference
   MessageObject* previous;
   MessageObject* next;
+  IteratorObject* iterator;  // that gave it out as its last; not a reference
   Py_ssize_t exports;
   std::uint32_t generation;  // `forks` when it was received
   bool held;
   atoll_view view;
+};
+
+// One loop over a reader (iterator.cpp).
+struct IteratorObject {
+  PyObject_HEAD
+  ReaderObject* reader;  // a strong reference
+  MessageObject* last;   // what it gave out last, if it is still there; not a reference
 };
 
 // A new reference; null with an exception set (the view is then released).
@@ -51,9 +59,15 @@ PyObject* message_new(ReaderObject* reader, const atoll_view& view);
 // Takes a message off its reader's list without telling the library.
 void message_forget(MessageObject* message) noexcept;
 
-// Iteration asks for the next message: the one before is released if nobody but the loop's variable
-// refers to it. (It would hold back its group while the loop waits.)
-void message_let_go_last(ReaderObject* reader) noexcept;
+// Releases a message if nobody but one variable refers to it.
+void message_let_go(MessageObject* message) noexcept;
+
+// A MessageIterator over the reader: a new reference, null with an exception set.
+PyObject* iterator_new(ReaderObject* reader);
+
+// Receives one record, waiting without the GIL if it has to; kPythonError with an exception set. Whoever calls has
+// entered the reader.
+atoll_status reader_receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error);
 
 // Tells the library now, or leaves it for the thread that is using the reader.
 atoll_status reader_tell(ReaderObject* reader, Later::Op op, const atoll_view& view, Error& error);

@@ -15,11 +15,6 @@ constexpr std::size_t kChunk = 128;  // records handed to the library at once
 
 ProducerObject* cast(PyObject* self) { return reinterpret_cast<ProducerObject*>(self); }
 
-PyObject* failed(atoll_status status, const Error& error) {
-  if (status != kPythonError) set_error(status, error);
-  return nullptr;
-}
-
 // Between two slices of a wait: aborts the loans that other threads dropped. While loans are open the
 // slices are short, and longer the longer nothing came.
 std::int64_t next_slice(ProducerObject* producer) {
@@ -103,9 +98,7 @@ PyObject* producer_send_parts(PyObject* self, PyObject* arguments) {
   if (body.size() >= kLargeCopy) {
     {
       const Busy busy(producer->gate);
-      Py_BEGIN_ALLOW_THREADS
-      fill();
-      Py_END_ALLOW_THREADS
+      without_gil(fill);
     }
     producer->slice = 0;
     next_slice(producer);
@@ -122,16 +115,11 @@ PyObject* producer_loan(PyObject* self, PyObject* const* arguments, Py_ssize_t g
   PyObject* nbytes = nullptr;
   std::int64_t timeout_ns = -1;
   if (!fast_arguments("loan", "nbytes", arguments, given, keywords, nbytes, timeout_ns)) return nullptr;
-  const Py_ssize_t size = PyNumber_AsSsize_t(nbytes, PyExc_OverflowError);
-  if (size == -1 && PyErr_Occurred()) return nullptr;
-  if (size < 0) {
-    set_error(ATOLL_INVALID_ARGUMENT, "loan: the number of bytes may not be negative");
-    return nullptr;
-  }
-  if (!enter(self, producer->gate)) return nullptr;
+  unsigned long long size = 0;
+  if (!unsigned_from(nbytes, "nbytes", size) || !enter(self, producer->gate)) return nullptr;
   Error error;
   atoll_loan loan{};
-  const atoll_status status = lend(producer, static_cast<std::uint64_t>(size), ATOLL_CONTENT_BYTES, timeout_ns, loan, error);
+  const atoll_status status = lend(producer, size, ATOLL_CONTENT_BYTES, timeout_ns, loan, error);
   return status == ATOLL_OK ? loan_new(producer, loan) : failed(status, error);
 }
 
@@ -178,7 +166,7 @@ class Chunk {
   void clear() noexcept {
     for (std::size_t i = 0; i < count_; ++i) {
       others_[i].reset();
-      Py_DECREF(items_[i]);
+      or_stay([&] { Py_DECREF(items_[i]); });
     }
     count_ = 0;
     bytes_ = 0;
@@ -286,7 +274,7 @@ PyObject* producer_send_many(PyObject* self, PyObject* const* arguments, Py_ssiz
         Py_INCREF(item);
       }
     } else {
-      item = PyIter_Next(iterator);
+      item = or_stay([&] { return PyIter_Next(iterator); });
       good = item != nullptr || !PyErr_Occurred();
     }
     if (item == nullptr) break;
@@ -359,10 +347,9 @@ void shut(ProducerObject* producer) {
   producer->gate.open = false;
   atoll_producer* handle = producer->handle;
   producer->handle = nullptr;
+  if (producer->later != nullptr) producer->later->clear();
   const Busy busy(producer->gate);
-  Py_BEGIN_ALLOW_THREADS
-  atoll_producer_close(handle);
-  Py_END_ALLOW_THREADS
+  without_gil([&] { atoll_producer_close(handle); });
 }
 
 PyObject* producer_close(PyObject* self, PyObject*) {
@@ -398,17 +385,18 @@ PyObject* producer_enter(PyObject* self, PyObject*) {
 
 PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "wait", nullptr};
-  PyObject* core = nullptr;
+  PyObject *core = nullptr, *name_object = nullptr, *wait = nullptr;
   const char* name = nullptr;
-  PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$O:_open", const_cast<char**>(names), &core, &name, &wait)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO|$O:_open", const_cast<char**>(names), &core, &name_object, &wait) ||
+      !text_from(name_object, "name", ATOLL_INVALID_NAME, name))
+    return nullptr;
   ProducerObject* producer = cast(self);
   if (producer->gate.open && producer->gate.generation == forks) {
     set_error(ATOLL_INVALID_ARGUMENT, "this handle is open already");
     return nullptr;
   }
   std::int64_t wait_ns = 0;
-  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
+  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns, "wait")) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
   atoll_producer_options options = ATOLL_PRODUCER_OPTIONS_INIT;
@@ -423,13 +411,7 @@ PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords)
     atoll_producer_close(handle);
     return failed(status, error);
   }
-  // In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped. Only now,
-  // so that an open that failed is tried again.
-  if (producer->exports == 0) shut(producer);
-  while (producer->loans != nullptr) loan_forget(producer->loans);
-  if (producer->later != nullptr) producer->later->clear();
-  producer->exports = 0;
-  producer->gate = {};
+  abandon(producer, shut);
   producer->handle = handle;
   producer->drop_new = info.when_full == ATOLL_DROP_NEW;
   producer->gate = {forks, true, false};

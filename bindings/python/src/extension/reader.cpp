@@ -1,4 +1,5 @@
-// ReaderCore: what atoll.Consumer and atoll.Observer are made of. Receives messages (message.hpp).
+// ReaderCore: what atoll.Consumer and atoll.Observer are made of. Receives messages (message.hpp); a loop over
+// it is an object of its own (iterator.cpp).
 //
 // Opened by _open(), which the Python classes call; also again in a forked child. Waits give the GIL
 // up; meanwhile messages released or acknowledged by other threads are noted in `later` and dealt
@@ -32,7 +33,7 @@ namespace {
 
 extern PyTypeObject reader_type;
 
-constexpr Py_ssize_t kMostAtOnce = 1024;  // records of one receive_many
+constexpr std::size_t kMostAtOnce = 1024;  // records of one receive_many
 
 ReaderObject* cast(PyObject* self) { return reinterpret_cast<ReaderObject*>(self); }
 
@@ -71,18 +72,6 @@ atoll_status receive_some(ReaderObject* reader, std::int64_t timeout_ns, atoll_v
       [&] { return next_slice(reader); });
 }
 
-atoll_status receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error) {
-  reader->slice = 0;
-  return wait_for(
-      reader->gate, timeout_ns, [&](std::int64_t slice) { return atoll_consumer_receive(reader->handle, slice, &view, &error); },
-      [&] { return next_slice(reader); });
-}
-
-PyObject* failed(atoll_status status, const Error& error) {
-  if (status != kPythonError) set_error(status, error);
-  return nullptr;
-}
-
 PyObject* reader_receive(PyObject* self, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords) {
   ReaderObject* reader = cast(self);
   PyObject* none = nullptr;
@@ -90,7 +79,7 @@ PyObject* reader_receive(PyObject* self, PyObject* const* arguments, Py_ssize_t 
   if (!fast_arguments("receive", nullptr, arguments, given, keywords, none, timeout_ns) || !enter(self, reader->gate)) return nullptr;
   atoll_view view;
   Error error;
-  const atoll_status status = receive_one(reader, timeout_ns, view, error);
+  const atoll_status status = reader_receive_one(reader, timeout_ns, view, error);
   return status == ATOLL_OK ? message_new(reader, view) : failed(status, error);
 }
 
@@ -116,7 +105,7 @@ PyObject* reader_receive_bytes(PyObject* self, PyObject* const* arguments, Py_ss
   }
   atoll_view view;
   Error error;
-  atoll_status status = receive_one(reader, timeout_ns, view, error);
+  atoll_status status = reader_receive_one(reader, timeout_ns, view, error);
   if (status != ATOLL_OK) return failed(status, error);
   PyObject* copy = PyBytes_FromStringAndSize(static_cast<const char*>(view.data), static_cast<Py_ssize_t>(view.length));
   if (copy == nullptr) return nullptr;
@@ -131,8 +120,8 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
   PyObject* max = nullptr;
   std::int64_t timeout_ns = -1;
   if (!fast_arguments("receive_many", "max", arguments, given, keywords, max, timeout_ns)) return nullptr;
-  const Py_ssize_t most = PyNumber_AsSsize_t(max, PyExc_OverflowError);
-  if (most == -1 && PyErr_Occurred()) return nullptr;
+  unsigned long long most = 0;
+  if (!unsigned_from(max, "max", most)) return nullptr;
   if (most < 1) {
     set_error(ATOLL_INVALID_ARGUMENT, "receive_many: max must be at least 1");
     return nullptr;
@@ -142,7 +131,7 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
   std::size_t count = 0;
   Error error;
   const atoll_status status =
-      receive_some(reader, timeout_ns, views, static_cast<std::size_t>(std::min(most, kMostAtOnce)), count, error);
+      receive_some(reader, timeout_ns, views, std::min<std::size_t>(most, kMostAtOnce), count, error);
   if (status != ATOLL_OK) return failed(status, error);
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(count));
   for (std::size_t i = 0; i < count; ++i) {
@@ -158,32 +147,7 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
   return list;
 }
 
-PyObject* reader_next(PyObject* self) {
-  ReaderObject* reader = cast(self);
-  if (!enter(self, reader->gate)) return nullptr;
-  message_let_go_last(reader);
-  atoll_view view;
-  Error error;
-  const atoll_status status = receive_one(reader, -1, view, error);
-  if (status == ATOLL_ENDED) return nullptr;  // StopIteration
-  if (status != ATOLL_OK) return failed(status, error);
-  PyObject* message = message_new(reader, view);
-  reader->last = reinterpret_cast<MessageObject*>(message);
-  return message;
-}
-
-// The two halves of that for `async for`: before waiting, and before giving the message out.
-PyObject* reader_let_go_last(PyObject* self, PyObject*) {
-  if (!enter(self, cast(self)->gate)) return nullptr;
-  message_let_go_last(cast(self));
-  Py_RETURN_NONE;
-}
-
-PyObject* reader_note_last(PyObject* self, PyObject* message) {
-  for (MessageObject* held = cast(self)->held; held != nullptr; held = held->next)
-    if (reinterpret_cast<PyObject*>(held) == message) cast(self)->last = held;
-  Py_RETURN_NONE;
-}
+PyObject* reader_iterate(PyObject* self) { return iterator_new(cast(self)); }
 
 PyObject* reader_fileno(PyObject* self, PyObject*) {
   ReaderObject* reader = cast(self);
@@ -221,10 +185,9 @@ void shut(ReaderObject* reader, bool done) {
   reader->gate.open = false;
   atoll_consumer* handle = reader->handle;
   reader->handle = nullptr;
+  if (reader->later != nullptr) reader->later->clear();
   const Busy busy(reader->gate);
-  Py_BEGIN_ALLOW_THREADS
-  atoll_consumer_close(handle);
-  Py_END_ALLOW_THREADS
+  without_gil([&] { atoll_consumer_close(handle); });
 }
 
 PyObject* reader_close(PyObject* self, PyObject* arguments, PyObject* keywords) {
@@ -275,32 +238,19 @@ PyObject* reader_enter(PyObject* self, PyObject*) {
   return self;
 }
 
-// In a forked child: lets go of what is the parent's. Memory that is still looked at stays mapped.
-void abandon(ReaderObject* reader) {
-  if (!reader->gate.open) return;
-  if (reader->exports == 0) {
-    shut(reader, false);
-  } else {
-    while (reader->held != nullptr) message_forget(reader->held);
-    reader->handle = nullptr;
-  }
-  reader->exports = 0;
-  if (reader->later != nullptr) reader->later->clear();
-  reader->gate = {};
-}
-
 PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* names[] = {"client", "name", "observer", "group", "manual", "exclusive", "ephemeral",
                                 "spin", "start", "back", "prefetch", "wait", nullptr};
-  PyObject* core = nullptr;
-  const char* name = nullptr;
-  const char* group = nullptr;
+  PyObject *core = nullptr, *name_object = nullptr, *group_object = Py_None, *back_object = nullptr, *prefetch_object = nullptr, *wait = nullptr;
+  const char *name = nullptr, *group = nullptr;
   int observer = 0, manual = 0, exclusive = 0, ephemeral = 0, spin = 0;
-  unsigned int start = 0, prefetch = 0;
-  unsigned long long back = 0;
-  PyObject* wait = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Os|$pzppppIKIO:_open", const_cast<char**>(names), &core, &name, &observer,
-                                   &group, &manual, &exclusive, &ephemeral, &spin, &start, &back, &prefetch, &wait))
+  unsigned int start = 0;
+  unsigned long long back = 0, prefetch = 0;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OO|$pOppppIOOO:_open", const_cast<char**>(names), &core, &name_object, &observer,
+                                   &group_object, &manual, &exclusive, &ephemeral, &spin, &start, &back_object, &prefetch_object, &wait) ||
+      !text_from(name_object, "name", ATOLL_INVALID_NAME, name) ||
+      !text_or_none_from(group_object, "group", ATOLL_INVALID_NAME, group) || !unsigned_from(back_object, "back", back) ||
+      !unsigned_from(prefetch_object, "prefetch", prefetch, 64))
     return nullptr;
   ReaderObject* reader = cast(self);
   if (reader->gate.open && reader->gate.generation == forks) {
@@ -308,7 +258,7 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
     return nullptr;
   }
   std::int64_t wait_ns = 0;
-  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns)) return nullptr;
+  if (wait != nullptr && wait != Py_None && !timeout_from(wait, wait_ns, "wait")) return nullptr;
   const std::shared_ptr<atoll_client> client = client_of(core);
   if (client == nullptr) return nullptr;
   atoll_consumer_options options = ATOLL_CONSUMER_OPTIONS_INIT;
@@ -317,12 +267,12 @@ PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
   options.group = group;
   options.start = start;
   options.start_back = back;
-  options.prefetch = prefetch;
+  options.prefetch = static_cast<std::uint32_t>(prefetch);
   const Until until(wait_ns);  // over all tries: a signal begins another one
   const auto open = observer != 0 ? atoll_client_open_observer : atoll_client_open_consumer;
   atoll_consumer* handle = nullptr;
   if (!control([&](Error* error) { return options.wait_ns = until.left(), open(client.get(), name, &options, &handle, error); })) return nullptr;
-  abandon(reader);  // in a forked child, what is the parent's: only now, so that an open that failed is tried again
+  abandon(reader, [](ReaderObject* inherited) { shut(inherited, false); });
   reader->handle = handle;
   reader->manual = manual != 0;
   reader->observer = observer != 0;
@@ -362,8 +312,6 @@ PyMethodDef reader_methods[] = {
      "close(*, release=False)\n\nLeaves the group. ViewsLive (a BufferError) while messages are held; with release=True they are\n"
      "released first, and only memoryviews and arrays keep it open. Closing twice is allowed."},
     {"_poll", reader_poll, METH_NOARGS, nullptr},
-    {"_let_go_last", reader_let_go_last, METH_NOARGS, nullptr},
-    {"_note_last", reader_note_last, METH_O, nullptr},
     {"_info", reader_info, METH_NOARGS, nullptr},
     {"_open", method(reader_open), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"__enter__", reader_enter, METH_NOARGS, nullptr},
@@ -377,13 +325,19 @@ PyTypeObject reader_type = [] {
   type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE;
   type.tp_methods = reader_methods;
   type.tp_getset = reader_properties;
-  type.tp_iter = PyObject_SelfIter;
-  type.tp_iternext = reader_next;
+  type.tp_iter = reader_iterate;
   type.tp_new = PyType_GenericNew;
   return type;
 }();
 
 }  // namespace
+
+atoll_status reader_receive_one(ReaderObject* reader, std::int64_t timeout_ns, atoll_view& view, Error& error) {
+  reader->slice = 0;
+  return wait_for(
+      reader->gate, timeout_ns, [&](std::int64_t slice) { return atoll_consumer_receive(reader->handle, slice, &view, &error); },
+      [&] { return next_slice(reader); });
+}
 
 bool ready_reader(PyObject* module) { return add_type(module, reader_type); }
 
