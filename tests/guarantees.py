@@ -112,7 +112,9 @@ def document() -> str:
     for row in load("tests/crash/record.json").get("runs", []):
         out.append(f"| {row['what']} | `{row['command']}` | {row['figures']} |")
     for target, row in sorted(load("tests/fuzz/record.json").items()):
-        out.append(f"| fuzzing {target} | `script/fuzz --record` | {row['executions']:,} executions in {row['cpu_seconds'] / 60:,.1f} CPU minutes, {row['crashes']} open crashes |")
+        mended = len(list((ROOT / "tests/fuzz/regressions" / target).glob("*")))
+        figures = f"{row['executions']:,} executions in {row['cpu_seconds'] / 60:,.1f} CPU minutes"
+        out.append(f"| fuzzing {target} | `script/fuzz --record` | {figures}; {mended} inputs that crashed it once do no more |")
     return "\n".join(out) + "\n"
 
 
