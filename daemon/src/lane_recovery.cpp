@@ -7,7 +7,7 @@ namespace {
 
 using protocol::Found;
 
-constexpr unsigned kMostPlaces = 1u << 14;  // looked at for checkpoints, in one lane: less than a millisecond
+constexpr unsigned kMostPlaces = 1u << 18;  // below the tail, looked at in one lane: some milliseconds
 
 // Walks from `at` to the first place below `limit` that says nothing. The sequence number follows the records.
 void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit, protocol::Boundary at, SettledLane& out) noexcept {
@@ -42,25 +42,26 @@ void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t
   out.sequence = at.sequence;
 }
 
-// Do the records from here on lead to `end`, which is a boundary?
-bool leads_to(const std::byte* ring, const protocol::RingGeometry& geometry, protocol::Boundary here, const protocol::Boundary& end, unsigned& places) noexcept {
-  if (here.position % geometry.alignment != 0) return false;
-  while (here.position < end.position && places > 0) {
+// Do the places from here on lead to `end`? `counted`: and the records from the number here to the number there?
+bool leads_to(const std::byte* ring, const protocol::RingGeometry& geometry, protocol::Boundary here, const protocol::Boundary& end, unsigned& places,
+              bool counted = true) noexcept {
+  while (here.position < end.position && here.position % geometry.alignment == 0 && places > 0) {
     --places;
     const protocol::Place place = protocol::look_at(ring, geometry, here.position);
     if (place.found == Found::committed || place.found == Found::aborted) {
-      if (static_cast<std::uint32_t>(here.sequence++) != place.sequence) return false;
+      if (static_cast<std::uint32_t>(here.sequence++) != place.sequence && counted) return false;
     } else if (place.found != Found::padding) {
       return false;
     }
     here.position += place.span;
   }
-  return here.position == end.position && here.sequence == end.sequence;
+  return here.position == end.position && (here.sequence == end.sequence || !counted);
 }
 
 // Checkpoints are for the next producer's readers, too: one that is no boundary would show them, in the middle of somebody's
 // payload, whatever the last producer liked. From the first one on that cannot be followed to the tail, they say nothing.
-void keep_sound_checkpoints(protocol::LaneHeader& lane, const std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit,
+// Returns where the oldest sound one stands, or the tail.
+std::uint64_t keep_sound_checkpoints(protocol::LaneHeader& lane, const std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit,
                             protocol::Boundary end) noexcept {
   unsigned places = kMostPlaces;
   const std::uint64_t floor = limit > geometry.capacity ? limit - geometry.capacity : 0;
@@ -68,13 +69,14 @@ void keep_sound_checkpoints(protocol::LaneHeader& lane, const std::byte* ring, c
   for (std::uint64_t i = count, left = count < protocol::kCheckpoints ? count : protocol::kCheckpoints; left > 0; --left) {
     protocol::Checkpoint& checkpoint = lane.checkpoints[--i % protocol::kCheckpoints];
     const protocol::Boundary here{checkpoint.position.load_relaxed(), checkpoint.sequence.load_relaxed()};
-    if (here.position < floor || here.position == protocol::kNoBoundary) return;
+    if (here.position < floor || here.position == protocol::kNoBoundary) break;
     if (here.position > end.position || !leads_to(ring, geometry, here, end, places)) {
       checkpoint.position.store_release(protocol::kNoBoundary);
-      return;
+      break;
     }
     end = here;
   }
+  return end.position;
 }
 
 }  // namespace
@@ -103,8 +105,22 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   lane.sequence.store_release(out.sequence);
   ATOLL_KILL_POINT("broker.lane.sequence");
   lane.tail.store_release(out.tail);
-  keep_sound_checkpoints(lane, ring, geometry, limit, {out.tail, out.sequence});
+  const protocol::Boundary last{out.tail, out.sequence};
+  out.readable_from = keep_sound_checkpoints(lane, ring, geometry, limit, last);
+  unsigned places = kMostPlaces;
+  if (limit <= geometry.capacity && leads_to(ring, geometry, {}, last, places)) out.readable_from = 0;
   return out;
+}
+
+bool comes_through(const std::byte* file, const protocol::RingGeometry& geometry, const SettledLane& settled, const protocol::LanePosition& place) noexcept {
+  const std::uint64_t cursor = place.cursor.load_acquire();
+  const std::uint64_t limit = reinterpret_cast<const protocol::LaneHeader*>(file)->limit.load_acquire();
+  if (cursor >= settled.readable_from || (limit > geometry.capacity && cursor < limit - geometry.capacity)) return true;
+  const std::byte* ring = file + protocol::kPageSize;
+  unsigned places = kMostPlaces;
+  const protocol::Boundary next{place.next.load_acquire(), place.next_sequence.load_acquire()};
+  return next.position <= settled.tail && leads_to(ring, geometry, {cursor, 0}, next, places, false) &&
+         leads_to(ring, geometry, next, {settled.tail, settled.sequence}, places);
 }
 
 void set_lane_owner(protocol::LaneHeader& lane, protocol::LaneState state, unsigned slot, std::uint32_t generation,

@@ -98,30 +98,37 @@ Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protoco
 // An idle lane of the stream where there is one, else a new file.
 Result<void> Methods::give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment) {
   Lane* chosen = nullptr;
+  Lane* worse = nullptr;  // a group may not come through what its last producer left there
   for (auto& [number, lane] : segment->lanes) {
     if (lane.owner || lane.damaged || lane.sealed) continue;
     // A memfd lane is sealed for one producer; of another user who still lives nothing is taken over.
     if (segment->manifest.backing == Backing::memfd && lane.producer_id != 0) continue;
     if (lane.producer_id != 0 && lane.state != protocol::LaneState::orphaned && lane.last_uid != who.uid) continue;
-    if (broker_.recovery->settle_idle_lane(*segment, lane) != Recovery::LaneResult::sound) continue;
-    chosen = &lane;
-    break;
+    SettledLane settled;
+    if (broker_.recovery->settle_idle_lane(*segment, lane, &settled) != Recovery::LaneResult::sound) continue;
+    const bool through = broker_.recovery->groups_come_through(*segment, lane, settled);
+    (through ? chosen : worse) = &lane;
+    if (through) break;
   }
   if (chosen == nullptr) {
-    const std::uint64_t bytes = protocol::lane_file_size(segment->manifest.capacity);
-    const bool file = segment->manifest.backing == Backing::file;
-    if (segment->lanes.size() < protocol::kMaxLanes)
-      if (auto allowed = broker_.limits->check_growth(who, *segment, bytes, true, file ? segment->directory.get() : broker_.runtime.shm.get(),
-                                                      file ? segment->manifest.directory : "/dev/shm");
-          !allowed)
-        return allowed;
-    auto made = broker_.store->add_lane(*segment);
-    if (!made) return fail(made.error());
-    chosen = *made;
+    auto made = add_lane(segment, who);
+    if (!made && worse == nullptr) return fail(made.error());
+    chosen = made ? *made : worse;
   }
   attachment.lane = chosen->number;
   attachment.producer_id = broker_.slots->next_producer();
   return {};
+}
+
+Result<Lane*> Methods::add_lane(const SegmentPtr& segment, const Process& who) {
+  const std::uint64_t bytes = protocol::lane_file_size(segment->manifest.capacity);
+  const bool file = segment->manifest.backing == Backing::file;
+  if (segment->lanes.size() < protocol::kMaxLanes)
+    if (auto allowed = broker_.limits->check_growth(who, *segment, bytes, true, file ? segment->directory.get() : broker_.runtime.shm.get(),
+                                                    file ? segment->manifest.directory : "/dev/shm");
+        !allowed)
+      return fail(allowed.error());
+  return broker_.store->add_lane(*segment);
 }
 
 Result<void> Methods::give_group(const SegmentPtr& segment, const Process& who, Arguments& options, Attachment& attachment, bool& created, bool may_create) {

@@ -57,7 +57,7 @@ void Recovery::store_members(Segment& segment, Group& group) {
   static_cast<void>(guarded([&] { file.members.store_release(members); }));
 }
 
-Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
+Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane, SettledLane* found) {
   if (lane.damaged) return LaneResult::damaged;
   const auto* file = segment.file(Role::lane, lane.number);
   auto mapping = file == nullptr ? Result<std::shared_ptr<Mapping>>(fail(Errc::bad_manifest, "the lane is in no manifest"))
@@ -76,12 +76,34 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane) {
       why = "it holds bytes that no producer writes, at position " + std::to_string(settled.tail);
     else if (settled.aborted > 0)
       spdlog::info("'{}' lane {}: {} open loans of its last producer aborted", segment.name(), lane.number, settled.aborted);
+    if (found != nullptr) *found = settled;
   }
   if (why.empty()) return LaneResult::sound;
   lane.damaged = true;
   spdlog::error("'{}' lane {} is damaged and will not be given on: {} (last producer: slot {})", segment.name(), lane.number, why,
                 lane.owner ? std::to_string(lane.owner->slot) : "unknown");
   return LaneResult::damaged;
+}
+
+bool Recovery::groups_come_through(Segment& segment, const Lane& lane, const SettledLane& settled) {
+  auto lane_mapping = map_segment_file(segment, *segment.file(Role::lane, lane.number));
+  if (!lane_mapping) return false;
+  bool from_the_start = false;
+  const auto& header = *(*lane_mapping)->as<protocol::LaneHeader>();
+  static_cast<void>(guarded([&] { from_the_start = protocol::earliest_boundary(header, segment.manifest.capacity).position >= settled.readable_from; }));
+  if (!from_the_start) return false;
+  for (const auto& [id, group] : segment.groups) {
+    if (group.damaged) continue;
+    auto mapping = map_segment_file(segment, *segment.file(Role::group, id));
+    if (!mapping) return false;
+    const protocol::LanePosition& place = (*mapping)->as<protocol::GroupFile>()->lanes[lane.number];
+    bool through = false;
+    static_cast<void>(guarded([&] {
+      through = place.incarnation.load_acquire() != lane.incarnation || comes_through((*lane_mapping)->data(), segment.geometry(), settled, place);
+    }));
+    if (!through) return false;
+  }
+  return true;
 }
 
 // The lane's producer is gone: settled, and marked as its `state` here says. Tried again while descriptors

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "event_loop.hpp"
+#include "lane_recovery.hpp"
 #include "segment_store.hpp"
 #include "slots.hpp"
 
@@ -26,7 +27,9 @@ class Recovery {
 
   // Finds the true end of an idle lane, so that it can be given on.
   enum class LaneResult { sound, damaged, later };
-  LaneResult settle_idle_lane(Segment& segment, Lane& lane);
+  LaneResult settle_idle_lane(Segment& segment, Lane& lane, SettledLane* found = nullptr);
+  // Does every group, and any that is made now, come to the tail of this settled lane, whatever its last producer left below?
+  [[nodiscard]] bool groups_come_through(Segment& segment, const Lane& lane, const SettledLane& settled);
   // Everybody who sleeps on the segment or is attached to it.
   void ring_everybody(Segment& segment);
   void store_members(Segment& segment, Group& group);

@@ -98,6 +98,44 @@ def test_a_scribbled_lane_is_damaged_and_the_next_producer_gets_another(broker, 
     assert [s["state"] for s in connection.call("List")[0]["segments"]] == ["damaged"]
 
 
+@pytest.mark.parametrize(("left", "lane"), [
+    ([record(COMMITTED, 5, 0), record(COMMITTED, 5, 1)], 0),
+    ([record(COMMITTED, 5, 0), record(ABORTED, 5, 1)], 0),
+    ([record(COMMITTED, 5, 0), record(6, 5, 1)], 1),          # a state that is none
+    ([record(COMMITTED, 5, 0), record(EMPTY, 5, 1)], 1),      # a hole
+    ([record(COMMITTED, 5, 0), record(COMMITTED, 5, 7)], 1),  # another number
+    ([record(COMMITTED, 37, 0), record(COMMITTED, 5, 1)], 1),  # reaches beyond the tail
+])
+def test_a_lane_is_given_on_if_what_was_published_in_it_leads_readers_to_its_tail(broker, left, lane):
+    connection = stream(broker)
+    connection.attach("s", "consume", group="g")
+    with Holder(broker) as producer:
+        handle, _ = producer.attach("s", "produce")
+        for i, words in enumerate(left):
+            producer.poke(handle, "lane", RING + 32 * i, words)
+        for at, value in ((LANE_LIMIT, 512), (LANE_SEQUENCE, 2), (LANE_TAIL, 64)):
+            producer.poke(handle, "lane", at, u64(value))
+        producer.kill()
+    eventually(lambda: lane_of(connection)["state"] == "orphaned", "the lane is orphaned")
+    assert connection.attach("s", "produce")[0]["lane"] == lane
+
+
+@pytest.mark.parametrize(("at", "number", "lane"), [(96, 131, 0), (64, 131, 1), (96, 130, 1), (4096, 256, 0), (32, 0, 0)])
+def test_a_lane_is_given_on_if_each_group_comes_from_where_it_stands_to_the_tail(broker, at, number, lane):
+    connection = stream(broker)
+    _, files = connection.attach("s", "consume", group="g")
+    with Holder(broker) as producer:
+        handle, _ = producer.attach("s", "produce")
+        for i in range(128):  # the second lap; record 66 is not what it says
+            producer.poke(handle, "lane", RING + 32 * i, record(6 if i == 2 else COMMITTED, 5, 128 + i, lap=1))
+        for word_at, value in ((LANE_LIMIT, 8192 + 64), (LANE_SEQUENCE, 256), (LANE_TAIL, 8192)):
+            producer.poke(handle, "lane", word_at, u64(value))
+        struct.pack_into("<QQQ", memory(files, "group", writable=True), GROUP_LANES, 4096 + at, 4096 + at, number)
+        producer.kill()
+    eventually(lambda: lane_of(connection)["state"] == "orphaned", "the lane is orphaned")
+    assert connection.attach("s", "produce")[0]["lane"] == lane
+
+
 def test_a_lane_that_its_producer_cut_short_does_not_kill_the_broker(broker):
     connection = stream(broker)
     with Holder(broker) as producer:
