@@ -2,8 +2,10 @@
 //
 // Input: u8 options, u8 back (records, for observers), u16 length (of what the next producer sends), patches of the lane file.
 // Whatever the bytes are: nobody looks outside the file, every error is a known one, settling twice is as good as once and
-// touches nothing but commit words, and a lane that was settled takes records that a reader gets.
+// touches nothing but commit words, a lane that was settled takes records that a reader gets, and groups of which the broker says that
+// they come through to the tail do.
 #include <algorithm>
+#include <optional>
 
 #include "client.hpp"
 #include "group_reader.hpp"
@@ -59,23 +61,49 @@ void observe(Client& client, const Stream& stream, const ObserverOptions& option
   receive_all(reader, client, stream, true);
 }
 
-// A group as the broker makes it for this lane.
-void consume(Client& client, const Stream& stream, const protocol::LaneHeader& lane, bool exclusive, const ConsumerOptions& options) {
+// As the broker makes it for this lane.
+protocol::GroupFile& make_group(const protocol::Boundary& start, bool exclusive) {
   auto& group = group_file().as<protocol::GroupFile>();
   group_file().clear();
-  const protocol::Boundary start = protocol::earliest_boundary(lane, stream.capacity);
   group.flags = exclusive ? protocol::kGroupExclusive : 0;
   group.members.raw = 1;
   group.lanes[0].incarnation.raw = 1;
   group.lanes[0].cursor.raw = group.lanes[0].next.raw = start.position;
   group.lanes[0].next_sequence.raw = start.sequence;
+  return group;
+}
+
+void consume(Client& client, const Stream& stream, const protocol::LaneHeader& lane, bool exclusive, const ConsumerOptions& options) {
+  make_group(protocol::earliest_boundary(lane, stream.capacity), exclusive);
   GroupReader reader(client.attach(Client::As::member), options);
   require(reader.open().has_value(), "a member opens what the broker gave it");
   receive_all(reader, client, stream, stream.when_full == WhenFull::overwrite);
 }
 
-// Is the lane ready for its next producer? True if it is sound.
-bool settle(File& file, const protocol::RingGeometry& geometry) {
+// Where the broker says that a group comes through to the tail, it does.
+void come_through(Client& client, const Stream& stream, File& file, const protocol::RingGeometry& geometry, const daemon::SettledLane& settled) {
+  const protocol::Boundary start = protocol::earliest_boundary(file.as<protocol::LaneHeader>(), stream.capacity);
+  if (start.position < settled.readable_from) return;
+  protocol::GroupFile& group = make_group(start, false);
+  require(daemon::comes_through(file.data(), geometry, settled, group.lanes[0]), "who stands where the records lead to the tail comes through");
+  GroupReader reader(client.attach(Client::As::member), {});
+  require(reader.open().has_value(), "a member opens what the broker gave it");
+  for (;;) {
+    detail::RawView view;
+    std::size_t count = 0;
+    const Errc code = reader.receive(&view, 1, count, Deadline::now());
+    if (code == Errc::ok) {
+      require(reader.release(view.token) == Errc::ok, "a view can be released");
+      continue;
+    }
+    require(code == Errc::timed_out || code == Errc::ended, "who comes through meets no damage");
+    break;
+  }
+  require(group.lanes[0].next.raw == settled.tail, "who comes through is at the tail then");
+}
+
+// Is the lane ready for its next producer? Nothing if it is damaged.
+std::optional<daemon::SettledLane> settle(File& file, const protocol::RingGeometry& geometry) {
   const std::uint64_t old_tail = file.as<protocol::LaneHeader>().tail.raw, old_limit = file.as<protocol::LaneHeader>().limit.raw;
   const std::vector<std::byte> before = file.copy();
   const daemon::SettledLane first = daemon::settle_lane(file.data(), geometry);
@@ -91,13 +119,14 @@ bool settle(File& file, const protocol::RingGeometry& geometry) {
     const auto state = protocol::state_of(word);
     require(i % geometry.alignment == 0 && (state == protocol::RecordState::aborted || state == protocol::RecordState::empty), "settling changes commit words only");
   }
-  if (first.damaged) return false;
+  if (first.damaged) return std::nullopt;
   const std::uint64_t tail = lane.tail.raw, limit = lane.limit.raw;
   require(tail == second.tail && tail % geometry.alignment == 0, "a settled lane's tail is a boundary");
   require(limit == old_limit || (tail == old_tail && limit == tail + protocol::kRecordHeaderSize), "settling passes no record beyond the limit");
   require(limit >= tail + protocol::kRecordHeaderSize && limit <= tail + geometry.capacity, "a settled lane's tail lies in what its limit keeps");
   require(protocol::look_at(file.data() + protocol::kPageSize, geometry, tail).found == protocol::Found::nothing, "a settled lane ends at its tail");
-  return true;
+  require(second.readable_from <= first.readable_from && second.readable_from <= tail, "what leads to the tail once does so again");
+  return second;
 }
 
 void produce(Client& client, const Stream& stream, std::uint16_t length) {
@@ -159,11 +188,16 @@ void run(Input input) {
   consume(client, stream, lane, (options & 128) != 0, {.prefetch = back % 65u});
 
   const protocol::RingGeometry geometry{stream.capacity, static_cast<unsigned>(__builtin_ctzll(stream.capacity)), stream.alignment};
-  if (!settle(file, geometry)) return;
+  const auto settled = settle(file, geometry);
+  if (!settled) return;
+  come_through(client, stream, file, geometry, *settled);
+  group_file().clear();
   daemon::set_lane_owner(lane, protocol::LaneState::owned, kSlot, kSlotGeneration, 1);
   client.header().active_groups.raw = 0;
   produce(client, stream, length);
-  require(settle(file, geometry), "what a producer left is sound");
+  const auto left = settle(file, geometry);
+  require(left.has_value(), "what a producer left is sound");
+  if (settled->readable_from == 0) come_through(client, stream, file, geometry, *left);
 }
 
 }  // namespace atoll_fuzz
