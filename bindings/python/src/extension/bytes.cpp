@@ -4,7 +4,7 @@
 // "c" (private to the handle). While a memoryview or array over it lives, close() is refused.
 #include <algorithm>
 
-#include "core.hpp"
+#include "handle.hpp"
 
 namespace atoll_python {
 
@@ -189,15 +189,6 @@ PyObject* bytes_poll(PyObject* self, PyObject* after_object) {
   return get(self, after, 0, true);
 }
 
-PyObject* bytes_fileno(PyObject* self, PyObject*) {
-  BytesObject* bytes = cast(self);
-  if (!enter(self, bytes->gate)) return nullptr;
-  Error error;
-  int descriptor = -1;
-  const atoll_status status = atoll_bytes_event_fd(bytes->handle, &descriptor, &error);
-  return status == ATOLL_OK ? PyLong_FromLong(descriptor) : failed(status, error);
-}
-
 PyObject* bytes_info(PyObject* self, PyObject*) {
   BytesObject* bytes = cast(self);
   if (!enter(self, bytes->gate)) return nullptr;
@@ -223,34 +214,10 @@ void shut(BytesObject* bytes) {
 }
 
 PyObject* bytes_close(PyObject* self, PyObject*) {
-  BytesObject* bytes = cast(self);
-  if (!bytes->gate.open) Py_RETURN_NONE;
-  const bool inherited = bytes->gate.generation != forks;
-  if (!inherited && bytes->gate.busy) {
-    enter(self, bytes->gate);
-    return nullptr;
-  }
-  if (bytes->exports > 0) {
-    if (inherited) Py_RETURN_NONE;  // goes with the last view
-    set_error(ATOLL_VIEWS_LIVE, "memoryviews or arrays over this segment are still in use", "release or delete them first");
-    return nullptr;
-  }
-  shut(bytes);
+  if (!may_close<BytesObject>(self, "memoryviews or arrays over this segment are still in use", "release or delete them first"))
+    return none_or_error();
+  shut(cast(self));
   Py_RETURN_NONE;
-}
-
-PyObject* bytes_exit(PyObject* self, PyObject* arguments) {
-  const bool well = PyTuple_GET_SIZE(arguments) == 0 || PyTuple_GET_ITEM(arguments, 0) == Py_None;
-  PyObject* closed = bytes_close(self, nullptr);
-  if (closed != nullptr || well) return closed;
-  PyErr_Clear();  // the block's own exception matters more; the garbage collector closes
-  Py_RETURN_NONE;
-}
-
-PyObject* bytes_enter(PyObject* self, PyObject*) {
-  if (!enter(self, cast(self)->gate)) return nullptr;
-  Py_INCREF(self);
-  return self;
 }
 
 PyObject* bytes_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
@@ -290,11 +257,10 @@ void bytes_dealloc(PyObject* self) {
   Py_TYPE(self)->tp_free(self);
 }
 
-PyObject* bytes_closed(PyObject* self, void*) { return PyBool_FromLong(!cast(self)->gate.open); }
 
 PyGetSetDef bytes_properties[] = {
     {"data", bytes_data, nullptr, "A memoryview of the content: read-only in mode \"r\". Not coordinated with other processes.", nullptr},
-    {"closed", bytes_closed, nullptr, "True once close() was called.", nullptr},
+    {"closed", handle_closed<BytesObject>, nullptr, "True once close() was called.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -309,13 +275,13 @@ PyMethodDef bytes_methods[] = {
     {"get_versioned", method(bytes_get_versioned), METH_VARARGS | METH_KEYWORDS,
      "get_versioned(after=0, timeout=None) -> (bytes, version)\n\nA copy of the content last put, never torn, once its version is above `after` (0: any put).\n"
      "timeout in seconds: None waits without limit, 0 tries once. Raises TimedOut, Removed."},
-    {"fileno", bytes_fileno, METH_NOARGS, "fileno() -> int\n\nA descriptor for event loops, readable when a get that raised TimedOut may succeed."},
+    {"fileno", handle_fileno<BytesObject, atoll_bytes_event_fd>, METH_NOARGS, "fileno() -> int\n\nA descriptor for event loops, readable when a get that raised TimedOut may succeed."},
     {"close", bytes_close, METH_NOARGS, "Unmaps. ViewsLive (a BufferError) while a memoryview or array over it lives. Closing twice is allowed."},
     {"_poll", bytes_poll, METH_O, nullptr},
     {"_info", bytes_info, METH_NOARGS, nullptr},
     {"_open", method(bytes_open), METH_VARARGS | METH_KEYWORDS, nullptr},
-    {"__enter__", bytes_enter, METH_NOARGS, nullptr},
-    {"__exit__", bytes_exit, METH_VARARGS, nullptr},
+    {"__enter__", handle_enter<BytesObject>, METH_NOARGS, nullptr},
+    {"__exit__", handle_exit<bytes_close>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

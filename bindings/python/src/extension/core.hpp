@@ -136,15 +136,6 @@ class Busy {
   Gate& gate_;
 };
 
-// In a forked child, once it has opened a handle of its own: lets go of the parent's. (Not before, so that an
-// open that failed is tried again.) Memory that is still looked at stays mapped. `shut` closes `object`'s handle.
-template <class Object, class Shut>
-void abandon(Object* object, Shut shut) {
-  if (object->exports > 0) object->handle = nullptr;  // goes with the process
-  shut(object);
-  object->exports = 0;
-}
-
 inline constexpr std::int64_t kLongSlice = 1'000'000'000;
 inline constexpr std::int64_t kShortSlice = 5'000'000;
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "handle.hpp"
+
 namespace atoll_python {
 
 namespace {
@@ -317,15 +319,6 @@ PyObject* producer_finish(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-PyObject* producer_fileno(PyObject* self, PyObject*) {
-  ProducerObject* producer = cast(self);
-  if (!enter(self, producer->gate)) return nullptr;
-  Error error;
-  int descriptor = -1;
-  const atoll_status status = atoll_producer_event_fd(producer->handle, &descriptor, &error);
-  return status == ATOLL_OK ? PyLong_FromLong(descriptor) : failed(status, error);
-}
-
 PyObject* producer_info(PyObject* self, PyObject*) {
   ProducerObject* producer = cast(self);
   if (!enter(self, producer->gate)) return nullptr;
@@ -353,34 +346,10 @@ void shut(ProducerObject* producer) {
 }
 
 PyObject* producer_close(PyObject* self, PyObject*) {
-  ProducerObject* producer = cast(self);
-  if (!producer->gate.open) Py_RETURN_NONE;
-  const bool inherited = producer->gate.generation != forks;
-  if (!inherited && producer->gate.busy) {
-    enter(self, producer->gate);
-    return nullptr;
-  }
-  if (producer->exports > 0) {
-    if (inherited) Py_RETURN_NONE;  // goes with the last view
-    set_error(ATOLL_VIEWS_LIVE, "memoryviews or arrays over loans of this producer are still in use", "delete them first");
-    return nullptr;
-  }
-  shut(producer);
+  if (!may_close<ProducerObject>(self, "memoryviews or arrays over loans of this producer are still in use", "delete them first"))
+    return none_or_error();
+  shut(cast(self));
   Py_RETURN_NONE;
-}
-
-PyObject* producer_exit(PyObject* self, PyObject* arguments) {
-  const bool well = PyTuple_GET_SIZE(arguments) == 0 || PyTuple_GET_ITEM(arguments, 0) == Py_None;
-  PyObject* closed = producer_close(self, nullptr);
-  if (closed != nullptr || well) return closed;
-  PyErr_Clear();  // the block's own exception matters more; the garbage collector closes
-  Py_RETURN_NONE;
-}
-
-PyObject* producer_enter(PyObject* self, PyObject*) {
-  if (!enter(self, cast(self)->gate)) return nullptr;
-  Py_INCREF(self);
-  return self;
 }
 
 PyObject* producer_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
@@ -428,10 +397,9 @@ void producer_dealloc(PyObject* self) {
   Py_TYPE(self)->tp_free(self);
 }
 
-PyObject* producer_closed(PyObject* self, void*) { return PyBool_FromLong(!cast(self)->gate.open); }
 
 PyGetSetDef producer_properties[] = {
-    {"closed", producer_closed, nullptr, "True once close() was called.", nullptr},
+    {"closed", handle_closed<ProducerObject>, nullptr, "True once close() was called.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -448,7 +416,7 @@ PyMethodDef producer_methods[] = {
      "stream is drop-new and full."},
     {"finish", producer_finish, METH_NOARGS,
      "Says that nothing more will come from this producer: readers' iteration ends when all have said so.\nSending again takes it back."},
-    {"fileno", producer_fileno, METH_NOARGS,
+    {"fileno", handle_fileno<ProducerObject, atoll_producer_event_fd>, METH_NOARGS,
      "fileno() -> int\n\nA descriptor for event loops, readable when a send that raised TimedOut may now succeed."},
     {"close", producer_close, METH_NOARGS,
      "Gives the lane back; open loans are aborted. Does not say finish. ViewsLive (a BufferError) while a\nmemoryview or array over a loan lives."},
@@ -456,8 +424,8 @@ PyMethodDef producer_methods[] = {
     {"_send_parts", producer_send_parts, METH_VARARGS, nullptr},
     {"_info", producer_info, METH_NOARGS, nullptr},
     {"_open", method(producer_open), METH_VARARGS | METH_KEYWORDS, nullptr},
-    {"__enter__", producer_enter, METH_NOARGS, nullptr},
-    {"__exit__", producer_exit, METH_VARARGS, nullptr},
+    {"__enter__", handle_enter<ProducerObject>, METH_NOARGS, nullptr},
+    {"__exit__", handle_exit<producer_close>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

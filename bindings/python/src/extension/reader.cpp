@@ -6,6 +6,7 @@
 // with between two slices of the wait.
 #include <algorithm>
 
+#include "handle.hpp"
 #include "message.hpp"
 
 namespace atoll_python {
@@ -149,15 +150,6 @@ PyObject* reader_receive_many(PyObject* self, PyObject* const* arguments, Py_ssi
 
 PyObject* reader_iterate(PyObject* self) { return iterator_new(cast(self)); }
 
-PyObject* reader_fileno(PyObject* self, PyObject*) {
-  ReaderObject* reader = cast(self);
-  if (!enter(self, reader->gate)) return nullptr;
-  Error error;
-  int descriptor = -1;
-  const atoll_status status = atoll_consumer_event_fd(reader->handle, &descriptor, &error);
-  return status == ATOLL_OK ? PyLong_FromLong(descriptor) : failed(status, error);
-}
-
 PyObject* reader_info(PyObject* self, PyObject*) {
   ReaderObject* reader = cast(self);
   if (!enter(self, reader->gate)) return nullptr;
@@ -195,21 +187,11 @@ PyObject* reader_close(PyObject* self, PyObject* arguments, PyObject* keywords) 
   ReaderObject* reader = cast(self);
   int release = 0;
   if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|$p:close", const_cast<char**>(names), &release)) return nullptr;
-  if (!reader->gate.open) Py_RETURN_NONE;
-  if (reader->gate.generation == forks) {
-    if (reader->gate.busy) {
-      enter(self, reader->gate);
-      return nullptr;
-    }
-    if (reader->exports > 0 || (reader->held_count > 0 && release == 0)) {
-      set_error(ATOLL_VIEWS_LIVE,
-                reader->exports > 0 ? "memoryviews or arrays over messages of this handle are still in use"
-                                    : "messages of this handle are not released yet",
-                "release them first, or use close(release=True) for messages that nobody looks at");
-      return nullptr;
-    }
-  } else if (reader->exports > 0) {
-    Py_RETURN_NONE;  // inherited, and still looked at: goes with the last view
+  const char* const fix = "release them first, or use close(release=True) for messages that nobody looks at";
+  if (!may_close<ReaderObject>(self, "memoryviews or arrays over messages of this handle are still in use", fix)) return none_or_error();
+  if (reader->gate.generation == forks && reader->held_count > 0 && release == 0) {
+    set_error(ATOLL_VIEWS_LIVE, "messages of this handle are not released yet", fix);
+    return nullptr;
   }
   shut(reader, true);
   Py_RETURN_NONE;
@@ -230,12 +212,6 @@ PyObject* reader_exit(PyObject* self, PyObject* arguments) {
   }
   if (reader->gate.open && !reader->gate.busy && reader->exports == 0) shut(reader, false);
   Py_RETURN_NONE;
-}
-
-PyObject* reader_enter(PyObject* self, PyObject*) {
-  if (!enter(self, cast(self)->gate)) return nullptr;
-  Py_INCREF(self);
-  return self;
 }
 
 PyObject* reader_open(PyObject* self, PyObject* arguments, PyObject* keywords) {
@@ -290,10 +266,9 @@ void reader_dealloc(PyObject* self) {
   Py_TYPE(self)->tp_free(self);
 }
 
-PyObject* reader_closed(PyObject* self, void*) { return PyBool_FromLong(!cast(self)->gate.open); }
 
 PyGetSetDef reader_properties[] = {
-    {"closed", reader_closed, nullptr, "True once close() was called.", nullptr},
+    {"closed", handle_closed<ReaderObject>, nullptr, "True once close() was called.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -305,7 +280,7 @@ PyMethodDef reader_methods[] = {
      "receive_many(max, timeout=None) -> list of Message\n\n1 to max records (at most 1024): waits for the first only."},
     {"receive_bytes", method(reader_receive_bytes), METH_FASTCALL | METH_KEYWORDS,
      "receive_bytes(timeout=None) -> bytes\n\nA copy of the next record's payload; the record is released."},
-    {"fileno", reader_fileno, METH_NOARGS,
+    {"fileno", handle_fileno<ReaderObject, atoll_consumer_event_fd>, METH_NOARGS,
      "fileno() -> int\n\nA descriptor for select and event loops, readable when receive(timeout=0) may succeed, fail or end.\n"
      "It stays readable until such a call raised TimedOut."},
     {"close", method(reader_close), METH_VARARGS | METH_KEYWORDS,
@@ -314,7 +289,7 @@ PyMethodDef reader_methods[] = {
     {"_poll", reader_poll, METH_NOARGS, nullptr},
     {"_info", reader_info, METH_NOARGS, nullptr},
     {"_open", method(reader_open), METH_VARARGS | METH_KEYWORDS, nullptr},
-    {"__enter__", reader_enter, METH_NOARGS, nullptr},
+    {"__enter__", handle_enter<ReaderObject>, METH_NOARGS, nullptr},
     {"__exit__", reader_exit, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
