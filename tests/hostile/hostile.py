@@ -128,16 +128,16 @@ def truncated_files(scene):
                 outcome = attempt(os.ftruncate, fd, size)
                 scene.must(f"resizing {row['role']} of a memfd stream", outcome, "EPERM", "EINVAL", "EACCES")
                 got[f"{row['role']} of memfd" if row["writable"] else "read-only"] = outcome
-    # Who may write a named file may cut it: that is why it is only the producer's own lane.
-    name = scene.stream(connection, "shm")
-    _, files = connection.attach(name, "produce")
-    row, fd = file_of(files, "lane")
-    got["own named lane"] = attempt(os.ftruncate, fd, 0)
-    for row, fd in files:
-        if not row["writable"]:
-            scene.must("resizing a read-only file", attempt(os.ftruncate, fd, 0), "EINVAL", "EPERM", "EACCES")
-    for method, parameters in (("Show", {}), ("Attach", {"role": "observe"}), ("Attach", {"role": "produce"}), ("Remove", {"force": True})):
-        got[f"{method} of the cut one"] = attempt(connection.call, method, name=name, **parameters)
+    # Who may write a named file may cut it, and whoever is attached may write the bell: the broker, which maps them too, lives on.
+    for role, cut in (("produce", "lane"), ("consume", "group"), ("observe", "bell")):
+        name = scene.stream(connection, "shm")
+        _, files = connection.attach(name, role, **({"group": "hostile"} if role == "consume" else {}))
+        for row, fd in files:
+            if not row["writable"]:
+                scene.must("resizing a read-only file", attempt(os.ftruncate, fd, 0), "EINVAL", "EPERM", "EACCES")
+        got[f"named {cut}"] = attempt(os.ftruncate, file_of(files, cut)[1], 0)
+        for method, parameters in (("Show", {}), ("Attach", {"role": "observe"}), ("Attach", {"role": "produce"}), ("Remove", {"force": True})):
+            got[f"{method} where the {cut} was cut"] = attempt(connection.call, method, name=name, **parameters)
     connection.close()
     return got
 

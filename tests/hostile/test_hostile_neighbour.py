@@ -20,10 +20,11 @@ in_loops: collections.Counter[int] = collections.Counter()  # attacks carried ou
 
 
 def test_1_a_file_that_others_have_mapped_cannot_be_cut_where_it_is_a_memfd(neighbourhood):
-    # A named lane can be cut by its producer: docs/threat-model.md says so. The broker survives that, too.
+    # Named files can be cut by who may write them: docs/threat-model.md says so. The broker survives that, too.
     got = neighbourhood.attack(1)
-    assert got["lane of memfd"] == "EPERM" and got["own named lane"] == "allowed"
-    assert got["Show of the cut one"] == got["Remove of the cut one"] == "allowed"
+    assert got["lane of memfd"] == got["bell of memfd"] == got["group of memfd"] == "EPERM"
+    for role in ("lane", "group", "bell"):
+        assert got[f"named {role}"] == got[f"Show where the {role} was cut"] == got[f"Remove where the {role} was cut"] == "allowed"
 
 
 def test_2_a_sealed_lane_cannot_be_punched_and_memory_cannot_be_filled_by_asking(neighbourhood):
