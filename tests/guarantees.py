@@ -114,7 +114,7 @@ def document() -> str:
     for target, row in sorted(load("tests/fuzz/record.json").items()):
         mended = len(list((ROOT / "tests/fuzz/regressions" / target).glob("*")))
         figures = f"{row['executions']:,} executions in {row['cpu_seconds'] / 60:,.1f} CPU minutes"
-        out.append(f"| fuzzing {target} | `script/fuzz --record` | {figures}; {mended} inputs that crashed it once do no more |")
+        out.append(f"| fuzzing {target} | `script/fuzz --record` | {figures}; inputs that crashed it once, and do so no more: {mended} |")
     return "\n".join(out) + "\n"
 
 

@@ -92,9 +92,10 @@ Result<std::vector<AttachedFile>> adopt_all(const protocol::Manifest& manifest, 
 // Given back unless it is let go of: also when memory runs out or the answer makes no sense.
 struct Pending {
   Session& session;
+  const ConnectOptions& how;
   std::shared_ptr<Attachment> attachment;
   ~Pending() {
-    if (attachment) session.detach(attachment);
+    if (attachment) session.detach(how, attachment);
   }
 };
 
@@ -143,7 +144,7 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const ConnectOp
       if (in.contains("group_id") && in["group_id"].is_number()) attached.group_id = in["group_id"].get<unsigned>();
       ATOLL_KILL_POINT("attach.answered");
       session->remember(attached.attachment);
-      Pending pending{*session, attached.attachment};
+      Pending pending{*session, how, attached.attachment};
       if (auto failure = protocol::read_manifest(in.at("manifest"), attached.manifest)) {
         if (failure->segment.empty()) failure->segment = request.name;
         return failed(std::move(*failure));

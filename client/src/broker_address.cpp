@@ -93,7 +93,7 @@ Result<BrokerAddress> find_broker_address(const std::string& option) {
 Result<protocol::UniqueFd> connect_to_broker(const std::string& path) {
   sockaddr_un address;
   if (!fill_address(path, address)) return path_too_long(path);
-  protocol::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  protocol::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket)
     return fail(errno == EMFILE || errno == ENFILE ? Errc::no_descriptors : Errc::system_error,
                 std::string("a socket to reach the broker: ") + std::strerror(errno));
@@ -101,6 +101,7 @@ Result<protocol::UniqueFd> connect_to_broker(const std::string& path) {
     if (errno == EACCES || errno == EPERM)
       return fail(Errc::not_permitted, "the broker's socket " + path + " is closed to your user", {}, 0,
                   "ask whoever runs that broker for access, or set ATOLL_SOCKET to your own");
+    if (errno == EAGAIN) return fail(Errc::timed_out, "the broker at " + path + " does not take connections in time");
     return fail(Errc::no_broker, "no broker listens at " + path + " (" + std::strerror(errno) + ")");
   }
   ucred peer{};

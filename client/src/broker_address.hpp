@@ -19,7 +19,8 @@ struct BrokerAddress {
 // From the option, $ATOLL_SOCKET, $XDG_RUNTIME_DIR, /tmp/atoll-<uid>.
 Result<BrokerAddress> find_broker_address(const std::string& option);
 
-// One connect(2), checking who listens: this user, root, or at protocol::kMachineSocket its owner. no_broker: nobody does.
+// One connect(2), checking who listens: this user, root, or at protocol::kMachineSocket its owner. no_broker: nobody does;
+// timed_out: it has not taken those before yet.
 Result<protocol::UniqueFd> connect_to_broker(const std::string& path);
 
 // Starts `atolld --autostart --socket PATH`, detached: own session, no descriptors of ours but a pipe.

@@ -68,7 +68,7 @@ Result<void> BytesEngine::adopt() {
 BytesEngine::~BytesEngine() {
   if (process_ == nullptr || foreign()) return;
   if (notice_.wanted()) attached_.session->notifier().remove(notice_);
-  attached_.session->detach(attached_.attachment);
+  attached_.session->detach(attached_.how, attached_.attachment);
 }
 
 Result<void> BytesEngine::check_range(std::uint64_t offset, std::uint64_t length, const char* what) const {

@@ -117,7 +117,7 @@ ProducerEngine::~ProducerEngine() {
       if (!settle(only_loan_ == kSeveralLoans ? loans_.back().at : only_loan_, false)) break;
     ring(bell_->data, *bells_, true);
   }
-  attached_.session->detach(attached_.attachment);
+  attached_.session->detach(attached_.how, attached_.attachment);
 }
 
 bool ProducerEngine::find(std::uint64_t length, Place& place) const noexcept {

@@ -16,7 +16,7 @@ ReaderEngine::ReaderEngine(Attached attached) : attached_(std::move(attached)) {
 ReaderEngine::~ReaderEngine() {
   if (process_ == nullptr || foreign()) return;
   if (notice_.wanted()) attached_.session->notifier().remove(notice_);
-  attached_.session->detach(attached_.attachment);
+  attached_.session->detach(attached_.how, attached_.attachment);
 }
 
 Result<std::unique_ptr<ReaderEngine>> ReaderEngine::open_group(const std::shared_ptr<Session>& session, const ConnectOptions& how,

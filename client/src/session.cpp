@@ -25,6 +25,7 @@ using protocol::UniqueFd;
 constexpr std::string_view kErrorPrefix = "dev.atoll.Broker.";
 
 constexpr std::int64_t kUsualNs = 10'000'000'000;
+constexpr std::int64_t kSliceNs = 100'000'000;
 // Of a call; negative: no limit.
 std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count() < 0 ? -1 : time.count() == 0 ? kUsualNs : time.count(); }
 
@@ -75,13 +76,15 @@ Result<std::shared_ptr<Session>> Session::get(const ConnectOptions& options) {
       known = session;
     }
   }
-  const std::lock_guard lock(session->mutex_);
+  Clock clock(Deadline::from_timeout_ns(nanoseconds(options.timeout)));
+  auto lock = session->enter(clock);
+  if (!lock) return tl::unexpected(lock.error());
   if (options.start_broker && !session->revival_.start_broker) {
     session->revival_.start_broker = true;
     session->revival_.atolld_path = options.atolld_path;
   }
   if (!session->socket_)
-    if (auto connected = session->connect_locked(options, nanoseconds(options.timeout)); !connected) return tl::unexpected(connected.error());
+    if (auto connected = session->connect_locked(options, clock, clock); !connected) return tl::unexpected(connected.error());
   return session;
 }
 
@@ -90,8 +93,18 @@ Session::~Session() {
   if (!same_process(process_page(), identity_)) static_cast<void>(notifier_.release());
 }
 
-Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t timeout_ns) {
-  Clock clock(Deadline::from_timeout_ns(timeout_ns));
+// In slices by the system's clock, whose jumps do no harm then.
+Result<std::unique_lock<std::timed_mutex>> Session::enter(Clock& clock) {
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  while (!lock.owns_lock()) {
+    const std::int64_t left = clock.left();
+    if (left == 0) return fail(Errc::timed_out, "another call of this process to the broker at " + address_.path + " was under way all the time");
+    static_cast<void>(lock.try_lock_until(std::chrono::system_clock::now() + std::chrono::nanoseconds(left < 0 ? kSliceNs : std::min(left, kSliceNs))));
+  }
+  return lock;
+}
+
+Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, Clock& clock) {
   std::int64_t pause_ns = 200'000;
   const std::int64_t begin = monotonic_ns();
   bool started = false, signalled = false;
@@ -107,10 +120,13 @@ Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t t
         return reached;
       }
     }
-    if (socket || socket.error().code() != Errc::no_broker || !how.start_broker) return socket;
+    if (socket || (socket.error().code() != Errc::timed_out && (socket.error().code() != Errc::no_broker || !how.start_broker))) return socket;
     const std::int64_t left = clock.left();
     const bool late = left >= 0 && left < pause_ns;
-    if (only_machine) {
+    const bool busy = socket.error().code() == Errc::timed_out;
+    if (busy) {
+      if (late) return socket;
+    } else if (only_machine) {
       if (attachments_.empty() || late)
         return fail(Errc::no_broker, "the machine's broker at " + machine + " is away (" + std::string(socket.error().message()) + ")", {}, 0,
                     "start it (`systemctl start atolld`); what is open goes on with it");
@@ -122,8 +138,7 @@ Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t t
       if (pause_ns >= 100'000'000) pause_ns = 10'000'000;
     }
     if (late)
-      return fail(Errc::no_broker, "a broker was started for " + address_.path + " but did not answer within " +
-                                       std::to_string(timeout_ns / 1'000'000) + " ms (" + std::string(socket.error().message()) + ")", {}, 0,
+      return fail(Errc::no_broker, "a broker was started for " + address_.path + " but did not answer in time (" + std::string(socket.error().message()) + ")", {}, 0,
                   "run `atolld --socket " + address_.path + "` by hand to see why, or read atolld.log beside the socket");
     if (auto waited = start.wait(pause_ns); !waited) {
       if (waited.error().code() != Errc::interrupted) return tl::unexpected(waited.error());
@@ -134,18 +149,17 @@ Result<UniqueFd> Session::reach_locked(const ConnectOptions& how, std::int64_t t
   }
 }
 
-Result<void> Session::connect_locked(const ConnectOptions& how, std::int64_t timeout_ns) {
-  Clock clock(Deadline::from_timeout_ns(timeout_ns));
+Result<void> Session::connect_locked(const ConnectOptions& how, Clock& to_reach, Clock& clock) {
   for (int attempt = 0;; ++attempt) {
     static_cast<void>(clock.left());  // it runs from here
     socket_.reset();
-    auto socket = reach_locked(how, timeout_ns);
+    auto socket = reach_locked(how, to_reach);
     if (!socket) return tl::unexpected(socket.error());
     socket_ = std::move(*socket);
     ATOLL_KILL_POINT("hello.connected");
     Result<void> hello;
     try {
-      hello = hello_locked(how);
+      hello = hello_locked(how, clock);
     } catch (...) {
       socket_.reset();  // a connection without its Hello is of no use to the next call
       throw;
@@ -158,7 +172,7 @@ Result<void> Session::connect_locked(const ConnectOptions& how, std::int64_t tim
   }
 }
 
-Result<void> Session::hello_locked(const ConnectOptions& how) {
+Result<void> Session::hello_locked(const ConnectOptions& how, Clock& clock) {
   json parameters{{"interface_version", protocol::kInterfaceVersion}, {"library", ATOLL_VERSION}, {"language", language_}};
   std::vector<int> memory;
   if (!token_.empty()) {
@@ -176,7 +190,7 @@ Result<void> Session::hello_locked(const ConnectOptions& how) {
     parameters["attachments"] = std::move(list);
   }
   if (memory.size() > protocol::kMaxFdsPerMessage) memory.resize(protocol::kMaxFdsPerMessage);
-  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, {nanoseconds(how.timeout), how.interruptible}, {});
+  auto reply = exchange_locked(socket_.get(), "Hello", parameters, memory, {clock, how.interruptible}, {});
   if (!reply) return tl::unexpected(reply.error());
   try {
     const json& in = reply->parameters;
@@ -235,7 +249,7 @@ Result<Reply> Session::exchange_locked(int socket, std::string_view method, cons
                                        Wanted wanted) {
   std::string text = json{{"method", std::string(kErrorPrefix) + std::string(method)}, {"parameters", parameters}}.dump(-1, ' ', false, json::error_handler_t::replace);
   text.push_back('\0');
-  Clock clock(Deadline::from_timeout_ns(patience.timeout_ns));
+  Clock& clock = patience.clock;
   const std::int64_t begin = patience.interruptible ? monotonic_ns() : 0;
   bool signalled = false;
   // Waits until the socket is ready for `events`.
@@ -320,14 +334,14 @@ Result<std::string> Session::call_for_text(const ConnectOptions& how, std::strin
 
 Result<Reply> Session::call(const ConnectOptions& how, std::string_view method, json parameters, bool for_text) {
   if (!same_process(process_page(), identity_)) return fail(Errc::forked);
-  const std::lock_guard lock(mutex_);
-  const std::int64_t timeout_ns = nanoseconds(how.timeout);
-  Clock clock(Deadline::from_timeout_ns(timeout_ns));
+  Clock clock(Deadline::from_timeout_ns(nanoseconds(how.timeout)));
+  static_cast<void>(clock.left());  // it runs from here
+  auto lock = enter(clock);
+  if (!lock) return tl::unexpected(lock.error());
   for (int attempt = 0;; ++attempt) {
-    static_cast<void>(clock.left());  // it runs from here
     if (!socket_)
-      if (auto connected = connect_locked(how, timeout_ns); !connected) return tl::unexpected(connected.error());
-    auto reply = exchange_in_step(method, parameters, {timeout_ns, how.interruptible}, for_text);
+      if (auto connected = connect_locked(how, clock, clock); !connected) return tl::unexpected(connected.error());
+    auto reply = exchange_in_step(method, parameters, {clock, how.interruptible}, for_text);
     if (reply) return reply;
     const Errc code = reply.error().code();
     if (code == Errc::protocol_error) socket_.reset();
@@ -347,15 +361,17 @@ Result<void> Session::wait_for_segment(const ConnectOptions& how, const std::str
     static_cast<void>(clock.left());  // it runs from here
     UniqueFd socket;
     {
-      const std::lock_guard lock(mutex_);
-      auto reached = reach_locked(how, nanoseconds(how.timeout));
+      Clock to_reach(Deadline::from_timeout_ns(nanoseconds(how.timeout)));
+      auto lock = enter(to_reach);
+      if (!lock) return tl::unexpected(lock.error());
+      auto reached = reach_locked(how, to_reach);
       if (!reached) return tl::unexpected(reached.error());
       socket = std::move(*reached);
     }
     const std::int64_t left = clock.left();
     const std::int64_t wait_ms = left < 0 ? -1 : (left + 999'999) / 1'000'000;
-    auto reply = exchange_locked(socket.get(), "Await", json{{"name", name}, {"wait_ms", wait_ms}}, {},
-                                 {left < 0 ? -1 : left + 1'000'000'000, how.interruptible, 0}, {});
+    Clock to_answer(Deadline::from_timeout_ns(left < 0 ? -1 : left + 1'000'000'000));
+    auto reply = exchange_locked(socket.get(), "Await", json{{"name", name}, {"wait_ms", wait_ms}}, {}, {to_answer, how.interruptible, 0}, {});
     if (reply) return {};
     const bool broker_gone = connection_lost(reply.error()) || reply.error().code() == Errc::shutting_down;
     if (!broker_gone || clock.left() == 0) return tl::unexpected(reply.error());
@@ -367,16 +383,18 @@ void Session::remember(const std::shared_ptr<Attachment>& attachment) {
   attachments_.push_back(attachment);
 }
 
-void Session::detach(const std::shared_ptr<Attachment>& attachment) noexcept {
+void Session::detach(const ConnectOptions& how, const std::shared_ptr<Attachment>& attachment) noexcept {
   if (!same_process(process_page(), identity_)) return;
   try {
+    const std::int64_t limit = nanoseconds(how.timeout);
+    Clock clock(Deadline::from_timeout_ns(limit < 0 ? kUsualNs : std::min(limit, kUsualNs)));
     const std::lock_guard lock(mutex_);
     std::erase(attachments_, attachment);
     if (!socket_ || attachment->lost.load()) return;
     ATOLL_KILL_POINT("detach.asking");
     // If the broker is gone, its successor hears of it by the attachment's absence from the next Hello.
     // The same if it could not do it: without this connection the next call says Hello, and does not name it.
-    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, {kUsualNs})) socket_.reset();
+    if (!exchange_in_step("Detach", json{{"attachment", attachment->id}}, {clock})) socket_.reset();
     ATOLL_KILL_POINT("detach.answered");
   } catch (...) {
     // Out of memory: the broker finds out when this process ends.
@@ -396,7 +414,8 @@ void Session::revive() noexcept {
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;  // it lives
     }
     // Who sleeps hears records while the machine's broker is away, and asks again soon: nothing to wait for here.
-    static_cast<void>(connect_locked(revival_, only_machine() ? 0 : 1'000'000'000));
+    Clock to_reach(Deadline::from_timeout_ns(only_machine() ? 0 : 1'000'000'000)), clock(Deadline::from_timeout_ns(kUsualNs));
+    static_cast<void>(connect_locked(revival_, to_reach, clock));
     ATOLL_KILL_POINT("revive.connected");
   } catch (...) {
   }

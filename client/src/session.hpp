@@ -26,6 +26,7 @@
 
 namespace atoll_ipc {
 
+class Clock;
 class Notifier;
 
 // Something this process holds at the broker. Shared by the engine that uses it and the session that
@@ -66,7 +67,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // After a successful Attach: remembers it for the next Hello.
   void remember(const std::shared_ptr<Attachment>& attachment);
   // Gives it back to the broker, if one is there.
-  void detach(const std::shared_ptr<Attachment>& attachment) noexcept;
+  void detach(const ConnectOptions& how, const std::shared_ptr<Attachment>& attachment) noexcept;
 
   // The broker is known to be dead: connect again, starting one if allowed. At most one attempt per
   // 100 ms, whoever asks.
@@ -85,7 +86,7 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   // How one exchange waits.
   struct Patience {
-    std::int64_t timeout_ns;  // negative: no limit
+    Clock& clock;
     bool interruptible = false;
     std::int64_t uninterrupted_ns = kUninterruptedNs;  // so long it waits all the same
   };
@@ -100,12 +101,14 @@ class Session : public std::enable_shared_from_this<Session> {
   Session(const ConnectOptions& first, BrokerAddress address);
 
   Result<Reply> call(const ConnectOptions& how, std::string_view method, nlohmann::json parameters, bool for_text);
-  Result<void> connect_locked(const ConnectOptions& how, std::int64_t timeout_ns);
-  Result<void> hello_locked(const ConnectOptions& how);
+  // The session, when it is this call's turn.
+  Result<std::unique_lock<std::timed_mutex>> enter(Clock& clock);
+  Result<void> connect_locked(const ConnectOptions& how, Clock& to_reach, Clock& clock);
+  Result<void> hello_locked(const ConnectOptions& how, Clock& clock);
   Result<Reply> exchange_locked(int socket, std::string_view method, const nlohmann::json& parameters, std::span<const int> fds, const Patience& patience,
                                 Wanted wanted);
   Result<Reply> exchange_in_step(std::string_view method, const nlohmann::json& parameters, const Patience& patience, bool for_text = false);
-  Result<protocol::UniqueFd> reach_locked(const ConnectOptions& how, std::int64_t timeout_ns);
+  Result<protocol::UniqueFd> reach_locked(const ConnectOptions& how, Clock& clock);
   // Nobody but the machine's broker will do: no other one knows what this session has open over it. While it is away, as
   // when it is restarted, that is waited for.
   [[nodiscard]] bool only_machine() const noexcept { return address_.machine || (over_machine_ && !attachments_.empty()); }
@@ -114,7 +117,7 @@ class Session : public std::enable_shared_from_this<Session> {
   BrokerAddress address_;
   const std::uint64_t identity_;
 
-  std::mutex mutex_;  // guards what follows up to the atomics
+  std::timed_mutex mutex_;  // guards what follows up to the atomics
   ConnectOptions revival_;  // what revive() may do: of the client that allowed most
   bool over_machine_ = false;  // the machine's broker was reached last
   protocol::UniqueFd socket_;

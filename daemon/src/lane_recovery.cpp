@@ -42,27 +42,37 @@ void walk(std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t
   out.sequence = at.sequence;
 }
 
-// Do the places from here on lead to `end`? `counted`: and the records from the number here to the number there?
-bool leads_to(const std::byte* ring, const protocol::RingGeometry& geometry, protocol::Boundary here, const protocol::Boundary& end, unsigned& places,
-              bool counted = true) noexcept {
-  while (here.position < end.position && here.position % geometry.alignment == 0 && places > 0) {
-    --places;
+enum class Leads { there, nowhere, too_far };
+enum class Count { all, from_the_first_record, none };
+
+// Do the places from here on lead to `end`, and the records from the number here (or the one that the first says it has) to
+// the number there?
+Leads leads_to(const std::byte* ring, const protocol::RingGeometry& geometry, protocol::Boundary here, const protocol::Boundary& end, unsigned& places,
+               Count count = Count::all) noexcept {
+  for (; here.position < end.position; --places) {
+    if (here.position % geometry.alignment != 0) return Leads::nowhere;
+    if (places == 0) return Leads::too_far;
     const protocol::Place place = protocol::look_at(ring, geometry, here.position);
     if (place.found == Found::committed || place.found == Found::aborted) {
-      if (static_cast<std::uint32_t>(here.sequence++) != place.sequence && counted) return false;
+      if (count == Count::from_the_first_record) {
+        here.sequence = protocol::whole_sequence(place.sequence, here.sequence);
+        count = Count::all;
+      }
+      if (count == Count::all && static_cast<std::uint32_t>(here.sequence) != place.sequence) return Leads::nowhere;
+      ++here.sequence;
     } else if (place.found != Found::padding) {
-      return false;
+      return Leads::nowhere;
     }
     here.position += place.span;
   }
-  return here.position == end.position && (here.sequence == end.sequence || !counted);
+  return here.position == end.position && (here.sequence == end.sequence || count != Count::all) ? Leads::there : Leads::nowhere;
 }
 
 // Checkpoints are for the next producer's readers, too: one that is no boundary would show them, in the middle of somebody's
-// payload, whatever the last producer liked. From the first one on that cannot be followed to the tail, they say nothing.
-// Returns where the oldest sound one stands, or the tail.
+// payload, whatever the last producer liked. From the first one on that does not lead to the tail, they say nothing.
+// Returns where the oldest one stands that does, or the tail.
 std::uint64_t keep_sound_checkpoints(protocol::LaneHeader& lane, const std::byte* ring, const protocol::RingGeometry& geometry, std::uint64_t limit,
-                            protocol::Boundary end) noexcept {
+                                     protocol::Boundary end) noexcept {
   unsigned places = kMostPlaces;
   const std::uint64_t floor = limit > geometry.capacity ? limit - geometry.capacity : 0;
   const std::uint64_t count = lane.checkpoint_count.load_acquire();
@@ -70,10 +80,9 @@ std::uint64_t keep_sound_checkpoints(protocol::LaneHeader& lane, const std::byte
     protocol::Checkpoint& checkpoint = lane.checkpoints[--i % protocol::kCheckpoints];
     const protocol::Boundary here{checkpoint.position.load_relaxed(), checkpoint.sequence.load_relaxed()};
     if (here.position < floor || here.position == protocol::kNoBoundary) break;
-    if (here.position > end.position || !leads_to(ring, geometry, here, end, places)) {
-      checkpoint.position.store_release(protocol::kNoBoundary);
-      break;
-    }
+    const Leads leads = here.position > end.position ? Leads::nowhere : leads_to(ring, geometry, here, end, places);
+    if (leads == Leads::nowhere) checkpoint.position.store_release(protocol::kNoBoundary);
+    if (leads != Leads::there) break;
     end = here;
   }
   return end.position;
@@ -107,8 +116,12 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   lane.tail.store_release(out.tail);
   const protocol::Boundary last{out.tail, out.sequence};
   out.readable_from = keep_sound_checkpoints(lane, ring, geometry, limit, last);
-  unsigned places = kMostPlaces;
-  if (limit <= geometry.capacity && leads_to(ring, geometry, {}, last, places)) out.readable_from = 0;
+  if (limit <= geometry.capacity) {
+    unsigned places = kMostPlaces;
+    const Leads leads = leads_to(ring, geometry, {}, last, places);
+    if (leads == Leads::there) out.readable_from = 0;
+    out.unsound = leads == Leads::nowhere;
+  }
   return out;
 }
 
@@ -118,9 +131,12 @@ bool comes_through(const std::byte* file, const protocol::RingGeometry& geometry
   if (cursor >= settled.readable_from || (limit > geometry.capacity && cursor < limit - geometry.capacity)) return true;
   const std::byte* ring = file + protocol::kPageSize;
   unsigned places = kMostPlaces;
+  // A consumer may have died between its two words: the number is then that of a record further on.
   const protocol::Boundary next{place.next.load_acquire(), place.next_sequence.load_acquire()};
-  return next.position <= settled.tail && leads_to(ring, geometry, {cursor, 0}, next, places, false) &&
-         leads_to(ring, geometry, next, {settled.tail, settled.sequence}, places);
+  if (next.position > settled.tail) return false;
+  const Leads to_next = leads_to(ring, geometry, {cursor, 0}, next, places, Count::none);
+  if (to_next != Leads::there) return to_next == Leads::too_far;
+  return leads_to(ring, geometry, next, {settled.tail, settled.sequence}, places, Count::from_the_first_record) != Leads::nowhere;
 }
 
 void set_lane_owner(protocol::LaneHeader& lane, protocol::LaneState state, unsigned slot, std::uint32_t generation,

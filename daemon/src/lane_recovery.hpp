@@ -16,7 +16,8 @@ struct SettledLane {
   std::uint64_t sequence = 0;
   std::uint64_t aborted = 0;  // loans that were open
   bool damaged = false;       // bytes no producer writes: tail is where the sound part ends
-  std::uint64_t readable_from = 0;  // whoever stands here or above, at a record, comes to the tail; below it was not looked, or in vain
+  std::uint64_t readable_from = 0;  // whoever stands here or above, at a record, comes to the tail
+  bool unsound = false;             // who stands at position 0, which readers still do, does not
 };
 
 // `file`: the lane's whole file, mapped read-write; call inside guarded(). Everything below the published
@@ -24,7 +25,7 @@ struct SettledLane {
 SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry) noexcept;
 
 // Does a group that stands there in a settled lane come to its tail, or is it overtaken? Not so if the last producer left
-// there what none writes, or so much that it was not looked at. Call inside guarded().
+// there what none writes. Believed where that would be too much to look at. Call inside guarded().
 bool comes_through(const std::byte* file, const protocol::RingGeometry& geometry, const SettledLane& settled, const protocol::LanePosition& place) noexcept;
 
 // Makes the lane ready for its next producer, or says that it has none: state, owner, wake mode.

@@ -86,12 +86,9 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane, Se
 }
 
 bool Recovery::groups_come_through(Segment& segment, const Lane& lane, const SettledLane& settled) {
+  if (settled.unsound) return false;
   auto lane_mapping = map_segment_file(segment, *segment.file(Role::lane, lane.number));
   if (!lane_mapping) return false;
-  bool from_the_start = false;
-  const auto& header = *(*lane_mapping)->as<protocol::LaneHeader>();
-  static_cast<void>(guarded([&] { from_the_start = protocol::earliest_boundary(header, segment.manifest.capacity).position >= settled.readable_from; }));
-  if (!from_the_start) return false;
   for (const auto& [id, group] : segment.groups) {
     if (group.damaged) continue;
     auto mapping = map_segment_file(segment, *segment.file(Role::group, id));

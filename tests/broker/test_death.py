@@ -120,7 +120,14 @@ def test_a_lane_is_given_on_if_what_was_published_in_it_leads_readers_to_its_tai
     assert connection.attach("s", "produce")[0]["lane"] == lane
 
 
-@pytest.mark.parametrize(("at", "number", "lane"), [(96, 131, 0), (64, 131, 1), (96, 130, 1), (4096, 256, 0), (32, 0, 0)])
+@pytest.mark.parametrize(("at", "number", "lane"), [
+    (96, 131, 0),
+    (96, 132, 0),    # a consumer died between its two words
+    (64, 131, 1),    # what none writes
+    (80, 131, 1),    # between two records
+    (4096, 256, 0),  # at the tail
+    (32, 0, 0),      # overtaken
+])
 def test_a_lane_is_given_on_if_each_group_comes_from_where_it_stands_to_the_tail(broker, at, number, lane):
     connection = stream(broker)
     _, files = connection.attach("s", "consume", group="g")

@@ -382,6 +382,7 @@ class ReaderIterator {
   constructor(reader) {
     this._reader = reader;
     this._current = null;  // the record that it holds
+    this._left = false;  // return() was called
     // True: that is released with all others, as this is one of reader._holders, or nothing is ever to be released.
     // False: by this iterator, see reader._leaveOutHeld.
     this.together = !reader._keep && !reader._zeroCopy;
@@ -395,9 +396,10 @@ class ReaderIterator {
   next() {
     const reader = this._reader;
     this._passCurrent();
+    if (this._left) return Promise.resolve(kDone);
     if (reader._next !== reader._end && reader._queue.empty) return Promise.resolve({ done: false, value: this._make() });
     return reader._wait(undefined, 'receive', this._attempt).then(
-      (value) => ({ done: false, value }),
+      (value) => (value === null ? kDone : { done: false, value }),
       (error) => {
         if (error instanceof AtollError && error.code === 'ENDED') return kDone;
         throw error;
@@ -406,6 +408,8 @@ class ReaderIterator {
 
   return(value) {
     this._passCurrent();
+    this._left = true;
+    this._reader._queue.pump();  // a next() that still waits takes nothing any more
     return Promise.resolve({ done: true, value });
   }
 
@@ -427,6 +431,7 @@ class ReaderIterator {
   _attempt = () => {
     const reader = this._reader;
     this._passCurrent();
+    if (this._left) return null;
     if (reader._next === reader._end && !reader._fetch(reader._batch, reader._mode)) return PENDING;
     return this._make();
   };

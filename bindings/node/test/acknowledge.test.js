@@ -212,3 +212,17 @@ test('other loops go on beside one that sits on its record, and the ring has roo
   await producer.finish();
   assert.strictEqual((await last).done, true);
 });
+
+test('a next() that still waits when its iterator is left takes no record', async () => {
+  const { segment, producer, consumer } = await stream();
+  const iterator = consumer[Symbol.asyncIterator]();
+  const waiting = iterator.next();
+  await iterator.return();
+  assert.deepStrictEqual(await waiting, { done: true, value: undefined });
+  assert.deepStrictEqual(await iterator.next(), { done: true, value: undefined });
+  await producer.send('for another');
+  const other = await reopen(segment);
+  await consumer.close();
+  const message = await other.receive({ timeoutMs: 10000 });
+  assert.deepStrictEqual([message.text(), message.redelivered], ['for another', false]);
+});

@@ -82,6 +82,43 @@ def test_a_handler_that_returns_lets_a_call_go_on_and_it_is_carried_out_once(cli
     assert seen
 
 
+def test_signals_do_not_lengthen_a_clients_time_limit(client, silence):
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        with atoll.connect(timeout=1.5) as limited, silence():
+            signal.setitimer(signal.ITIMER_REAL, 0.4, 0.4)
+            began = time.monotonic()
+            with pytest.raises(atoll.TimedOut):
+                limited.list()
+            assert 1.5 <= time.monotonic() - began < 9
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_closing_a_handle_waits_no_longer_than_its_client_does(client, name, silence):
+    client.create(name)
+    with atoll.connect(timeout=0.5) as hasty:
+        producer = hasty.open_producer(name)
+        with silence():
+            began = time.monotonic()
+            producer.close()
+            assert time.monotonic() - began < 9
+
+
+def test_a_client_waits_no_longer_because_another_one_does(client, silence):
+    with atoll.connect(timeout=None) as endless, atoll.connect(timeout=0.5) as hasty, silence() as broker:
+        waiting = threading.Thread(target=endless.list)
+        waiting.start()
+        waiting_thread(waiting.native_id)
+        began = time.monotonic()
+        with pytest.raises(atoll.TimedOut):
+            hasty.list()
+        assert time.monotonic() - began < 9
+        os.kill(broker, signal.SIGCONT)
+        waiting.join()
+
+
 def test_a_client_that_starts_no_broker_does_not_keep_another_from_it(tmp_path):
     path = str(tmp_path / "atoll.sock")
     with atoll.connect(path) as first:

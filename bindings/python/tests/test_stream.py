@@ -340,3 +340,15 @@ def test_a_closed_handle_says_so(stream):
     for call in (lambda: producer.send(b"x"), producer.finish, lambda: producer.loan(1), lambda: consumer.receive(0), lambda: next(iter(consumer)), consumer.fileno):
         with pytest.raises(atoll.Closed):
             call()
+
+
+def test_producers_one_after_the_other_use_one_lane_and_leave_it_readable(client, name):
+    client.create(name, capacity=8 << 20)
+    for run in range(3):
+        with client.open_producer(name) as producer:
+            assert producer.lane == 0
+            producer.send_many([b""] * 300_000)  # more than the broker looks at
+            with client.open_observer(name, start="earliest") as observer:
+                first = observer.receive(0).sequence
+        with client.open_observer(name, start="earliest") as observer:
+            assert observer.receive(0).sequence == first

@@ -15,6 +15,7 @@ extern PyTypeObject client_type;
 struct ClientObject {
   PyObject_HEAD
   std::shared_ptr<atoll_client> connection;  // null once closed
+  std::int64_t limit_ns;                     // of a call; -1: none
 };
 
 ClientObject* cast(PyObject* self) { return reinterpret_cast<ClientObject*>(self); }
@@ -39,13 +40,14 @@ PyObject* client_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords
   options.language = "Python";
   if (options.timeout_ns == 0) options.timeout_ns = 1;  // 0 would mean 10 s; -1 is no limit
   atoll_client* connection = nullptr;
-  if (!control([&](Error* error) { return atoll_client_connect(&options, &connection, error); })) return nullptr;
+  if (!control([&](Error* error) { return atoll_client_connect(&options, &connection, error); }, options.timeout_ns)) return nullptr;
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) {
     atoll_client_close(connection);
     return nullptr;
   }
   new (&cast(self)->connection) std::shared_ptr<atoll_client>();
+  cast(self)->limit_ns = options.timeout_ns;
   try {
     cast(self)->connection.reset(connection, atoll_client_close);
   } catch (const std::bad_alloc&) {  // the connection was closed by that
@@ -94,7 +96,7 @@ PyObject* client_create(PyObject* self, PyObject* arguments, PyObject* keywords)
   const std::shared_ptr<atoll_client> connection = client_of(self);
   if (connection == nullptr) return nullptr;
   int created = 0;
-  if (!control([&](Error* error) { return atoll_client_create(connection.get(), name, &options, &created, error); })) return nullptr;
+  if (!control([&](Error* error) { return atoll_client_create(connection.get(), name, &options, &created, error); }, cast(self)->limit_ns)) return nullptr;
   return PyBool_FromLong(created);
 }
 
@@ -108,7 +110,7 @@ PyObject* client_call(PyObject* self, PyObject* arguments) {
   const std::shared_ptr<atoll_client> connection = client_of(self);
   if (connection == nullptr) return nullptr;
   char* reply = nullptr;
-  if (!control([&](Error* error) { return atoll_client_call(connection.get(), method, parameters, &reply, error); })) return nullptr;
+  if (!control([&](Error* error) { return atoll_client_call(connection.get(), method, parameters, &reply, error); }, cast(self)->limit_ns)) return nullptr;
   PyObject* text = PyUnicode_FromString(reply);
   atoll_string_free(reply);
   return text;

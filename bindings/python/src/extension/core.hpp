@@ -228,17 +228,19 @@ bool ready_producer(PyObject* module);
 bool ready_bytes(PyObject* module);
 
 // Runs a control call without the GIL until it is over or Ctrl-C asks to stop; false with the
-// exception set if it fails.
+// exception set if it fails. A signal whose handler returns lets it be asked again, within `limit_ns` in all (-1: no limit).
 template <class Call>
-bool control(Call call) {
-  for (;;) {
+bool control(Call call, std::int64_t limit_ns = -1) {
+  for (const Until until(limit_ns);;) {
     Error error;
     atoll_status status = ATOLL_OK;
     without_gil([&] { status = call(&error); });
     if (status == ATOLL_OK) return true;
     if (status == ATOLL_INTERRUPTED) {
       if (or_stay(PyErr_CheckSignals) != 0) return false;
-      continue;
+      if (until.left() != 0) continue;
+      set_error(ATOLL_TIMED_OUT, "the broker did not answer in time");
+      return false;
     }
     set_error(status, error);
     return false;
