@@ -84,9 +84,14 @@ int serve(int argc, char** argv) {
   if (options.autostart) leave_starter();
   ::umask(0077);
   raise_descriptor_limit();
-  // The log lies in the runtime directory, which may not be there yet; Broker::make checks it properly.
-  if (const auto slash = options.socket_path.rfind('/'); slash != std::string::npos && slash != 0)
-    ::mkdir(options.socket_path.substr(0, slash).c_str(), options.allow_other_users ? 0755 : 0700);
+  // The log lies in the runtime directory, which may not be there yet; Broker::make checks it properly. A client that starts us
+  // has made it: where it is gone nobody wants us any more.
+  if (const auto slash = options.socket_path.rfind('/'); slash != std::string::npos && slash != 0) {
+    const std::string directory = options.socket_path.substr(0, slash);
+    if (options.autostart && ::access(directory.c_str(), F_OK) != 0)
+      return report(atoll_ipc::protocol::Failure{atoll_ipc::Errc::bad_runtime_directory, "the runtime directory " + directory + " was removed", {}, 0, {}});
+    ::mkdir(directory.c_str(), options.allow_other_users ? 0755 : 0700);
+  }
   open_log(options);
   auto broker = Broker::make(options);
   if (!broker) {

@@ -145,6 +145,14 @@ def autostart(path, *arguments):
     return subprocess.Popen([ATOLLD, "--autostart", "--socket", path, *arguments], stdout=subprocess.PIPE)
 
 
+def test_one_whose_directory_was_removed_before_it_began_does_not_make_it_again(tmp_path):
+    # A client that starts a broker makes the directory first; of many that were started some come late.
+    gone = tmp_path / "gone"
+    late = autostart(str(gone / "atoll.sock"))
+    late.communicate(timeout=20)
+    assert late.returncode == 1 and not gone.exists()
+
+
 def test_twenty_started_at_once_make_one_broker(tmp_path):
     os.chmod(tmp_path, 0o700)
     path = str(tmp_path / "a.sock")
