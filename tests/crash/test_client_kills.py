@@ -39,7 +39,7 @@ def points_passed() -> dict[tuple[str, str], dict[str, int]]:
                 victim = Victim(language, stop=work.stop, listing=listing)
                 work.act(victim)
                 victim.end()
-                found[name, language] = {point: times for point, times in passed(listing).items() if not work.only or point in work.only}
+                found[name, language] = {point: times for point, times in passed(listing).items() if (not work.only or point in work.only) and point not in work.elsewhere}
                 work.check()
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 from support.agents import Agent, AgentError
 from support.broker import broker_pids
@@ -92,6 +93,7 @@ class Work:
     name = ""
     stop = ""              # where the victim stops once, for others to do something meanwhile
     only: tuple[str, ...] = ()  # the points that it is there for, where others pass the rest more surely
+    elsewhere: tuple[str, ...] = ()  # points that it passes by chance, and another work surely
 
     def __init__(self, agents) -> None:
         self.agents = agents
@@ -105,9 +107,10 @@ class Producing(Work):
     """Sends one by one, in batches and through loans in any order, with pads, and into a ring that is full for a while."""
 
     name = "a producer"
+    elsewhere = ("wake_mode.stored",)  # hangs on when its process is registered for membarrier
 
     def prepare(self) -> None:
-        self.reader = self.agents("C++")
+        self.operator, self.reader = self.agents("C++"), self.agents("C++")
         self.reader.call("create", name="s", kind="stream", capacity=8192)
         self.reader.call("open_consumer", h="c", name="s", group="g")
         self.reading = Reading(self.reader, "c")
@@ -157,12 +160,13 @@ class Producing(Work):
         victim.call("finish", h="p")
         victim.call("close", h="p")
 
+    def lanes(self) -> list[dict]:
+        return self.operator.call("call", method="Show", parameters={"name": "s"})["reply"]["lanes"]
+
     def wait_until_blocked(self, victim: Victim) -> None:
         """Its lane counts that it had to wait, or it is dead."""
-        while alive(victim):
-            lanes = self.reader.call("call", method="Show", parameters={"name": "s"})["reply"]["lanes"]
-            if any(lane["blocked"] > 0 for lane in lanes):
-                return
+        while alive(victim) and not any(lane["blocked"] > 0 for lane in self.lanes()):
+            pass
 
     def check(self) -> None:
         came = self.reading.end() + drain(self.reader, "c")  # more may come after an end
@@ -174,6 +178,34 @@ class Producing(Work):
         self.reader.call("send", h="q", data=b"999999", timeout_ms=ENOUGH)
         self.reader.call("finish", h="q")
         assert drain(self.reader, "c")[-1]["data"] == b"999999"
+
+
+class Waking(Producing):
+    """Sends so much that it goes over to waking by membarrier, and then to a reader that sleeps before every record, so that it
+    goes back to fences: twice."""
+
+    name = "a producer whose readers fall asleep"
+    only = ("wake_mode.stored",)
+    elsewhere = ()
+    PLENTY = 600  # more than the few records whose fences cost less than a membarrier
+
+    def act(self, victim: Victim) -> None:
+        victim.call("connect")
+        victim.call("open_producer", h="p", name="s")
+        self.reading.begin()
+        for _ in range(2):
+            self.send_until("registered", victim, self.PLENTY)
+            self.send_until("fenced", victim, 1)
+        victim.call("close", h="p")
+
+    def send_until(self, mode: str, victim: Victim, count: int) -> None:
+        until = time.monotonic() + ENOUGH / 1000
+        while self.lanes()[0]["wake_mode"] != mode:
+            assert time.monotonic() < until, f"its lane's wake_mode does not become {mode}"
+            numbers = self.take(count)
+            sent = victim.call("send_many", h="p", records=[record(each) for each in numbers], timeout_ms=ENOUGH)["sent"]
+            assert sent == count
+            self.done |= set(numbers)
 
 
 class GoingBack(Work):
@@ -559,5 +591,5 @@ class Surviving(Work):
 
 
 def works(agents, runtime) -> dict[str, Work]:
-    made = [kind(agents) for kind in (Producing, GoingBack, Dropping, Consuming, Draining, Raced, Following, Putting, Contending)] + [Surviving(agents, runtime)]
+    made = [kind(agents) for kind in (Producing, Waking, GoingBack, Dropping, Consuming, Draining, Raced, Following, Putting, Contending)] + [Surviving(agents, runtime)]
     return {work.name: work for work in made}
