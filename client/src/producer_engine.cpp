@@ -27,7 +27,7 @@ constexpr std::uint64_t kPlentyPauses = 4096;
 constexpr std::uint64_t kLarge = 65536;       // bytes of a record from which on it is worth while to write it where the last one was
 constexpr std::uint64_t kCache = 1u << 20;    // a ring of up to so many bytes stays in the CPU's cache anyway
 constexpr std::uint64_t kBytesPerNs = 64;     // more than any memory takes
-constexpr std::uint64_t kFarthest = 1ull << 61;  // beyond it no positions are skipped any more: they end at 2^62
+constexpr std::uint64_t kFarthest = protocol::kEndOfPositions / 2;  // beyond it no positions are skipped any more
 constexpr unsigned kMostLittleRoom = 255;  // times that little room is taken without waiting, after waiting was in vain
 }
 
@@ -83,8 +83,7 @@ Result<void> ProducerEngine::take_over() {
   tail_ = lane_->tail.load_acquire();
   sequence_ = lane_->sequence.load_acquire();
   published_limit_ = lane_->limit.load_acquire();
-  const std::uint64_t bound = 1ull << 62;
-  if (tail_ % geometry_.alignment != 0 || tail_ > bound || published_limit_ > bound || (published_limit_ != 0 && published_limit_ < tail_))
+  if (tail_ % geometry_.alignment != 0 || tail_ > protocol::kEndOfPositions || published_limit_ > protocol::kEndOfPositions || (published_limit_ != 0 && published_limit_ < tail_))
     return fail(Errc::lane_damaged, "lane " + std::to_string(attached_.lane.value_or(0)) + " of '" + attached_.manifest.name + "' has tail " +
                                         std::to_string(tail_) + " and limit " + std::to_string(published_limit_), attached_.manifest.name);
   checkpoint_at_ = 0;

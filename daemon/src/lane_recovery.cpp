@@ -98,8 +98,9 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   out.tail = lane.tail.load_acquire();
   out.sequence = lane.sequence.load_acquire();
   // A producer raises its limit to at most a lap above its published tail; with more, readers at the tail would take
-  // themselves for overtaken. A tail never passes the limit.
-  if (out.tail % geometry.alignment != 0 || out.tail > limit || limit - out.tail > geometry.capacity) {
+  // themselves for overtaken. A tail never passes the limit. There has to be a place behind the tail.
+  if (out.tail % geometry.alignment != 0 || out.tail > limit || limit - out.tail > geometry.capacity || limit > protocol::kEndOfPositions ||
+      out.tail > protocol::kEndOfPositions - protocol::kRecordHeaderSize) {
     out.damaged = true;
     return out;
   }
@@ -116,11 +117,12 @@ SettledLane settle_lane(std::byte* file, const protocol::RingGeometry& geometry)
   lane.tail.store_release(out.tail);
   const protocol::Boundary last{out.tail, out.sequence};
   out.readable_from = keep_sound_checkpoints(lane, ring, geometry, limit, last);
+  out.last_resort = out.tail > protocol::kEndOfPositions / 2;
   if (limit <= geometry.capacity) {
     unsigned places = kMostPlaces;
     const Leads leads = leads_to(ring, geometry, {}, last, places);
     if (leads == Leads::there) out.readable_from = 0;
-    out.unsound = leads == Leads::nowhere;
+    out.last_resort = leads == Leads::nowhere;
   }
   return out;
 }

@@ -17,7 +17,9 @@ struct SettledLane {
   std::uint64_t aborted = 0;  // loans that were open
   bool damaged = false;       // bytes no producer writes: tail is where the sound part ends
   std::uint64_t readable_from = 0;  // whoever stands here or above, at a record, comes to the tail
-  bool unsound = false;             // who stands at position 0, which readers still do, does not
+  // Given on only where there can be no other: who stands at position 0, which readers still do, does not come to the tail,
+  // or it is half way to the end of positions.
+  bool last_resort = false;
 };
 
 // `file`: the lane's whole file, mapped read-write; call inside guarded(). Everything below the published

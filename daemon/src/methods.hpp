@@ -53,7 +53,7 @@ class Methods {
   // The segment, if it exists and can be used.
   Result<SegmentPtr> usable(const std::string& name);
   Result<SegmentPtr> existing(const std::string& name);
-  Result<void> give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment);
+  Result<std::shared_ptr<Mapping>> give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment);
   Result<Lane*> add_lane(const SegmentPtr& segment, const Process& who);
   Result<void> give_group(const SegmentPtr& segment, const Process& who, Arguments& options, Attachment& attachment, bool& created, bool may_create);
   Result<void> add_fd(Reply& reply, const Segment& segment, const protocol::ManifestFile& file, bool writable);

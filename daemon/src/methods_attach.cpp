@@ -95,29 +95,33 @@ Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protoco
   return {};
 }
 
-// An idle lane of the stream where there is one, else a new file.
-Result<void> Methods::give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment) {
+// An idle lane of the stream where there is one, else a new file. Its mapping.
+Result<std::shared_ptr<Mapping>> Methods::give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment) {
   Lane* chosen = nullptr;
   Lane* worse = nullptr;  // a group may not come through what its last producer left there
+  std::shared_ptr<Mapping> mapping, worse_mapping;
   for (auto& [number, lane] : segment->lanes) {
     if (lane.owner || lane.damaged || lane.sealed) continue;
     // A memfd lane is sealed for one producer; of another user who still lives nothing is taken over.
     if (segment->manifest.backing == Backing::memfd && lane.producer_id != 0) continue;
     if (lane.producer_id != 0 && lane.state != protocol::LaneState::orphaned && lane.last_uid != who.uid) continue;
-    SettledLane settled;
-    if (broker_.recovery->settle_idle_lane(*segment, lane, &settled) != Recovery::LaneResult::sound) continue;
-    const bool through = broker_.recovery->groups_come_through(*segment, lane, settled);
+    Recovery::IdleLane found;
+    if (broker_.recovery->settle_idle_lane(*segment, lane, found) != Recovery::LaneResult::sound) continue;
+    const bool through = broker_.recovery->groups_come_through(*segment, lane, found);
     (through ? chosen : worse) = &lane;
+    (through ? mapping : worse_mapping) = std::move(found.mapping);
     if (through) break;
   }
   if (chosen == nullptr) {
     auto made = add_lane(segment, who);
     if (!made && worse == nullptr) return fail(made.error());
     chosen = made ? *made : worse;
+    if (!made) mapping = std::move(worse_mapping);
   }
   attachment.lane = chosen->number;
   attachment.producer_id = broker_.slots->next_producer();
-  return {};
+  if (mapping) return mapping;
+  return map_segment_file(*segment, *segment->file(Role::lane, chosen->number));
 }
 
 Result<Lane*> Methods::add_lane(const SegmentPtr& segment, const Process& who) {
@@ -228,8 +232,12 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
       failure.segment = name;
       return fail(std::move(failure));
     }
-  } else if (*role == AttachRole::produce) {
-    if (auto given = give_lane(segment, connection.peer, attachment); !given) return fail(given.error());
+  }
+  std::shared_ptr<Mapping> lane_mapping;
+  if (*role == AttachRole::produce) {
+    auto given = give_lane(segment, connection.peer, attachment);
+    if (!given) return fail(given.error());
+    lane_mapping = std::move(*given);
   }
 
   // A group that was made for nobody would hold the stream's producers back.
@@ -257,13 +265,6 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     }
     if (!wanted) continue;
     if (auto added = add_fd(reply, *segment, file, may_write); !added) return undo(added.error());
-  }
-
-  std::shared_ptr<Mapping> lane_mapping;
-  if (attachment.lane) {
-    auto mapping = map_segment_file(*segment, *segment->file(Role::lane, *attachment.lane));
-    if (!mapping) return undo(mapping.error());
-    lane_mapping = std::move(*mapping);
   }
 
   ATOLL_KILL_POINT("broker.attach.before");

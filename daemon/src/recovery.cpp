@@ -57,7 +57,7 @@ void Recovery::store_members(Segment& segment, Group& group) {
   static_cast<void>(guarded([&] { file.members.store_release(members); }));
 }
 
-Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane, SettledLane* found) {
+Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane, IdleLane& found) {
   if (lane.damaged) return LaneResult::damaged;
   const auto* file = segment.file(Role::lane, lane.number);
   auto mapping = file == nullptr ? Result<std::shared_ptr<Mapping>>(fail(Errc::bad_manifest, "the lane is in no manifest"))
@@ -69,26 +69,26 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane, Se
   } else {
     std::byte* data = (*mapping)->data();
     const protocol::RingGeometry geometry = segment.geometry();
-    SettledLane settled;
+    SettledLane& settled = found.settled;
     if (!guarded([&] { settled = settle_lane(data, geometry); }))
       why = "its file was cut";
     else if (settled.damaged)
       why = "it holds bytes that no producer writes, at position " + std::to_string(settled.tail);
     else if (settled.aborted > 0)
       spdlog::info("'{}' lane {}: {} open loans of its last producer aborted", segment.name(), lane.number, settled.aborted);
-    if (found != nullptr) *found = settled;
   }
-  if (why.empty()) return LaneResult::sound;
+  if (why.empty()) {
+    found.mapping = std::move(*mapping);
+    return LaneResult::sound;
+  }
   lane.damaged = true;
   spdlog::error("'{}' lane {} is damaged and will not be given on: {} (last producer: slot {})", segment.name(), lane.number, why,
                 lane.owner ? std::to_string(lane.owner->slot) : "unknown");
   return LaneResult::damaged;
 }
 
-bool Recovery::groups_come_through(Segment& segment, const Lane& lane, const SettledLane& settled) {
-  if (settled.unsound) return false;
-  auto lane_mapping = map_segment_file(segment, *segment.file(Role::lane, lane.number));
-  if (!lane_mapping) return false;
+bool Recovery::groups_come_through(Segment& segment, const Lane& lane, const IdleLane& found) {
+  if (found.settled.last_resort) return false;
   for (const auto& [id, group] : segment.groups) {
     if (group.damaged) continue;
     auto mapping = map_segment_file(segment, *segment.file(Role::group, id));
@@ -96,7 +96,7 @@ bool Recovery::groups_come_through(Segment& segment, const Lane& lane, const Set
     const protocol::LanePosition& place = (*mapping)->as<protocol::GroupFile>()->lanes[lane.number];
     bool through = false;
     static_cast<void>(guarded([&] {
-      through = place.incarnation.load_acquire() != lane.incarnation || comes_through((*lane_mapping)->data(), segment.geometry(), settled, place);
+      through = place.incarnation.load_acquire() != lane.incarnation || comes_through(found.mapping->data(), segment.geometry(), found.settled, place);
     }));
     if (!through) return false;
   }
@@ -114,17 +114,13 @@ void Recovery::end_lane(const SegmentPtr& segment, unsigned number, std::uint64_
     spdlog::warn("'{}' lane {}: sealed before this broker started, so its end cannot be marked", segment->name(), number);
     return;
   }
-  LaneResult result = settle_idle_lane(*segment, at->second);
+  IdleLane found;
+  const LaneResult result = settle_idle_lane(*segment, at->second, found);
   if (result == LaneResult::sound) {
-    auto mapping = map_segment_file(*segment, *segment->file(Role::lane, number));
-    if (mapping) {
-      auto& header = *(*mapping)->as<protocol::LaneHeader>();
-      const LaneState state = at->second.state;
-      static_cast<void>(guarded([&] { set_lane_owner(header, state, 0, 0, 0); }));
-      ATOLL_KILL_POINT("broker.lane.ended");
-    } else {
-      result = LaneResult::later;
-    }
+    auto& header = *found.mapping->as<protocol::LaneHeader>();
+    const LaneState state = at->second.state;
+    static_cast<void>(guarded([&] { set_lane_owner(header, state, 0, 0, 0); }));
+    ATOLL_KILL_POINT("broker.lane.ended");
   }
   ATOLL_KILL_POINT("broker.lane.settled");
   if (result != LaneResult::later) return;

@@ -27,9 +27,13 @@ class Recovery {
 
   // Finds the true end of an idle lane, so that it can be given on.
   enum class LaneResult { sound, damaged, later };
-  LaneResult settle_idle_lane(Segment& segment, Lane& lane, SettledLane* found = nullptr);
+  struct IdleLane {
+    SettledLane settled;
+    std::shared_ptr<Mapping> mapping;  // there if it is sound
+  };
+  LaneResult settle_idle_lane(Segment& segment, Lane& lane, IdleLane& found);
   // Does every group, and any that is made now, come to the tail of this settled lane, whatever its last producer left below?
-  [[nodiscard]] bool groups_come_through(Segment& segment, const Lane& lane, const SettledLane& settled);
+  [[nodiscard]] bool groups_come_through(Segment& segment, const Lane& lane, const IdleLane& found);
   // Everybody who sleeps on the segment or is attached to it.
   void ring_everybody(Segment& segment);
   void store_members(Segment& segment, Group& group);

@@ -105,6 +105,9 @@ TEST_CASE("bytes that no producer writes are damage, and what is sound before th
   SECTION("a limit more than a lap above the tail") { lane.header().limit.raw = 4096 + 16; }
   SECTION("a tail beyond the limit") { lane.header().tail.raw = 1ull << 60; }
   SECTION("a tail that is no boundary") { lane.header().tail.raw = 33; }
+  SECTION("a limit beyond the end of positions") { lane.header().tail.raw = (lane.header().limit.raw = kEndOfPositions + 16) - 32; }
+  SECTION("a tail with no place behind it") { lane.header().tail.raw = lane.header().limit.raw = kEndOfPositions; }
+  SECTION("a tail where counting begins anew") { lane.header().tail.raw = (lane.header().limit.raw = ~0ull) - 15; }
   CHECK(lane.settle().damaged);
   CHECK(state_of(lane.at(0).commit.raw) == RecordState::committed);
 }
@@ -138,6 +141,15 @@ TEST_CASE("a record beyond the limit was never permitted") {
   lane.put(0, RecordState::committed, 16, 0);
   lane.put(32, RecordState::committed, 16, 1);
   CHECK(lane.settle().damaged);
+}
+
+TEST_CASE("a lane half way to the end of positions is sound, and given on only where there can be no other") {
+  TestLane lane;
+  const bool beyond = GENERATE(false, true);
+  lane.header().tail.raw = lane.header().limit.raw = kEndOfPositions / 2 + (beyond ? 16 : 0);
+  const auto settled = lane.settle();
+  CHECK_FALSE(settled.damaged);
+  CHECK(settled.last_resort == beyond);
 }
 
 TEST_CASE("a new owner starts fenced and unfinished") {

@@ -25,6 +25,10 @@ enum class LaneState : std::uint32_t {
   orphaned = 3,  // its producer died
 };
 
+// No tail and no limit lies beyond this. A lane that is half way, after a month of the largest records at full speed, is not
+// given on, so that no producer comes here.
+inline constexpr std::uint64_t kEndOfPositions = 1ull << 62;
+
 inline constexpr std::uint64_t kNoRoomWanted = ~0ull;
 
 enum class WakeMode : std::uint32_t {
