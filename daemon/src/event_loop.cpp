@@ -41,14 +41,16 @@ Result<void> EventLoop::watch(int fd, std::uint32_t events, Handler handler) {
   epoll_event event{};
   event.events = events;
   event.data.fd = fd;
-  handlers_[fd] = std::make_shared<Handler>(std::move(handler));
+  watched_[fd] = {std::make_shared<Handler>(std::move(handler)), events};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
   const int error = errno;
-  handlers_.erase(fd);
+  watched_.erase(fd);
   return fail_errno(error, "epoll_ctl");
 }
 
 void EventLoop::change(int fd, std::uint32_t events) noexcept {
+  const auto at = watched_.find(fd);
+  if (at == watched_.end() || std::exchange(at->second.events, events) == events) return;
   epoll_event event{};
   event.events = events;
   event.data.fd = fd;
@@ -57,7 +59,7 @@ void EventLoop::change(int fd, std::uint32_t events) noexcept {
 
 void EventLoop::forget(int fd) noexcept {
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-  handlers_.erase(fd);
+  watched_.erase(fd);
 }
 
 EventLoop::TimerId EventLoop::after(std::int64_t delay_ns, std::function<void()> action) {
@@ -103,13 +105,13 @@ Result<void> EventLoop::run() {
     // The handlers' addresses first: a descriptor closed and opened again in this round is another one.
     std::array<std::shared_ptr<Handler>, 64> called;
     for (int i = 0; i < n; ++i) {
-      const auto at = handlers_.find(events[static_cast<std::size_t>(i)].data.fd);
-      if (at != handlers_.end()) called[static_cast<std::size_t>(i)] = at->second;
+      const auto at = watched_.find(events[static_cast<std::size_t>(i)].data.fd);
+      if (at != watched_.end()) called[static_cast<std::size_t>(i)] = at->second.handler;
     }
     for (int i = 0; i < n && !stopped_; ++i) {
       const auto index = static_cast<std::size_t>(i);
-      const auto at = handlers_.find(events[index].data.fd);
-      if (called[index] && at != handlers_.end() && at->second == called[index])
+      const auto at = watched_.find(events[index].data.fd);
+      if (called[index] && at != watched_.end() && at->second.handler == called[index])
         static_cast<void>(done([&] { (*called[index])(events[index].events); }));
     }
     run_due_timers();

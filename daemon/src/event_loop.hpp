@@ -40,10 +40,15 @@ class EventLoop {
   void stop() noexcept { stopped_ = true; }
 
  private:
+  struct Watched {
+    std::shared_ptr<Handler> handler;
+    std::uint32_t events = 0;
+  };
+
   void run_due_timers();
 
   protocol::UniqueFd epoll_;
-  std::unordered_map<int, std::shared_ptr<Handler>> handlers_;
+  std::unordered_map<int, Watched> watched_;
   std::map<std::pair<std::int64_t, TimerId>, std::function<void()>> timers_;
   std::unordered_map<TimerId, std::int64_t> timer_times_;
   std::function<bool()> between_;

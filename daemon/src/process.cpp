@@ -29,20 +29,32 @@ protocol::UniqueFd pidfd_open(pid_t pid) {
   return fd;
 }
 
-}  // namespace
-
-std::uint64_t start_time_of(pid_t pid) {
-  if (pid <= 0) return 0;
+struct Facts {
+  std::string command;
+  std::uint64_t start_time = 0;  // 0: there is no such process
+};
+Facts look_at(pid_t pid) {
+  if (pid <= 0) return {};
   const std::string stat = read_small("/proc/" + std::to_string(pid) + "/stat");
   // The command, field 2, is in parentheses and may hold anything; field 22 counts from the last one.
-  std::size_t at = stat.rfind(')');
-  if (at == std::string::npos) return 0;
+  const std::size_t open = stat.find('('), close = stat.rfind(')');
+  if (open == std::string::npos || close == std::string::npos || close < open) return {};
+  Facts facts;
+  facts.command = stat.substr(open + 1, close - open - 1);
+  for (char& c : facts.command)
+    if (static_cast<unsigned char>(c) < 32 || static_cast<unsigned char>(c) >= 127) c = '?';
+  std::size_t at = close;
   for (int field = 2; field < 22; ++field) {
     at = stat.find(' ', at + 1);
-    if (at == std::string::npos) return 0;
+    if (at == std::string::npos) return facts;
   }
-  return std::strtoull(stat.c_str() + at + 1, nullptr, 10);
+  facts.start_time = std::strtoull(stat.c_str() + at + 1, nullptr, 10);
+  return facts;
 }
+
+}  // namespace
+
+std::uint64_t start_time_of(pid_t pid) { return look_at(pid).start_time; }
 
 Result<uid_t> peer_user(int socket) {
   ucred credentials{};
@@ -58,22 +70,19 @@ Result<Process> peer_of(int socket, protocol::UniqueFd& pidfd) {
   Process process;
   process.pid = credentials.pid;
   process.uid = credentials.uid;
+  Facts facts = look_at(process.pid);
+  process.command = std::move(facts.command);
+  process.start_time = facts.start_time;
   int fd = -1;
   length = sizeof fd;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0 && fd >= 0) {
     pidfd = protocol::UniqueFd(fd);
-    process.start_time = start_time_of(process.pid);
   } else if (process.pid > 0) {
     // The pid may have been reused between connect and now: only a start time that is the same
     // before and after proves that the descriptor is of the process whose start time we note.
-    process.start_time = start_time_of(process.pid);
     pidfd = pidfd_open(process.pid);
     if (!pidfd || process.start_time == 0 || start_time_of(process.pid) != process.start_time) pidfd.reset();
   }
-  process.command = read_small("/proc/" + std::to_string(process.pid) + "/comm");
-  while (!process.command.empty() && process.command.back() == '\n') process.command.pop_back();
-  for (char& c : process.command)
-    if (static_cast<unsigned char>(c) < 32 || static_cast<unsigned char>(c) >= 127) c = '?';
   return process;
 }
 
