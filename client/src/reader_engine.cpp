@@ -165,6 +165,7 @@ bool ReaderEngine::ended() {
 }
 
 Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
+  if (deadline.timeout_ns() != 0 && std::exchange(emptied_, false)) stay_away();
   const std::uint64_t token = token_;
   const detail::Item* item = next();
   if (item == nullptr && watch(deadline.timeout_ns())) item = next();
@@ -178,6 +179,7 @@ Errc ReaderEngine::receive_run(Run& run, std::size_t max, Deadline deadline) {
   }
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(max, protocol::kClaimRecords));
   if (run.count < most && token_ == run.token + 1) run.count += next_many(most - run.count);
+  emptied_ = run.count < most && token_ != end_ && looks_ != 0;
   if (run.count == most || token_ != end_) return Errc::ok;
   const Pause pause(*this);
   for (Raw more; run.count < most && fill_alike(more, run.token + run.count - 1);) {

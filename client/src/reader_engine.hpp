@@ -221,6 +221,7 @@ class ReaderEngine : public detail::FastReader {
   Errc receive_paused(Raw* out, std::size_t max, std::size_t& count, Deadline deadline);
 
   Errc postponed_ = Errc::ok;
+  bool emptied_ = false;  // the last run ended where there was no further record
   std::int64_t learn_again_ns_ = 0;
   Notice notice_;
 };

@@ -454,8 +454,6 @@ struct FastReader {
 
   // After next() said no: waits a moment for the next record, if that is all there is to wait for. True: something is
   // there; next() may still leave it to the library.
-  // A reader as fast as its producer would take the cache line away for every single record: after a row of
-  // records it first stays away from it (at most about 3 us, 0.8 if it never sleeps) and then finds many.
   [[gnu::noinline]] bool watch(std::int64_t timeout_ns) noexcept {
     const Stretch& stretch = gate_->stretch;
     if (looks_ == 0 || timeout_ns == 0 || !stretch.base) [[unlikely]]
@@ -465,14 +463,19 @@ struct FastReader {
     watched_ = Watched::paid;
     // What next() left to the library is there already.
     if (protocol::decided(word->commit.load_relaxed(), empty)) return true;
-    const std::uint64_t row = token_ - std::exchange(row_begin_, token_);
-    for (std::uint64_t i = row < 2 ? 0 : 4 * row < most_pauses_ ? 4 * row : most_pauses_; i > 0; --i) protocol::spin_pause();
+    stay_away();
     for (std::uint32_t i = timeout_ns > 0 && looks_ > kTimedLooks ? kTimedLooks : looks_; i > 0; --i) {
       if (protocol::decided(word->commit.load_relaxed(), empty)) return true;
       protocol::spin_pause();
     }
     watched_ = Watched::in_vain;
     return false;
+  }
+  // A reader as fast as its producer would take the cache line away for every single record: when it has emptied the lane,
+  // after a row of records, it stays away for a while (at most about 3 us, 0.8 if it never sleeps) and then finds many.
+  void stay_away() noexcept {
+    const std::uint64_t row = token_ - std::exchange(row_begin_, token_);
+    for (std::uint64_t i = row < 2 ? 0 : 4 * row < most_pauses_ ? 4 * row : most_pauses_; i > 0; --i) protocol::spin_pause();
   }
   static constexpr std::uint64_t kMostPauses = 256, kMostPausesSpinning = 64;
   static constexpr std::uint32_t kTimedLooks = 1024;
