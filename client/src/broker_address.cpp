@@ -69,6 +69,16 @@ tl::unexpected<Error> path_too_long(const std::string& path) {
               {}, path.size());
 }
 
+// The machine's socket by another name, as /var/run/atoll/atoll.sock is one.
+bool means_the_machines(const std::string& path) {
+  const std::string_view machine = protocol::kMachineSocket;
+  const auto slash = path.rfind('/');
+  if (path.compare(slash, std::string::npos, machine.substr(machine.rfind('/'))) != 0) return false;
+  struct stat theirs {}, there {};
+  return ::stat(directory_of(std::string(machine)).c_str(), &theirs) == 0 && ::stat(directory_of(path).c_str(), &there) == 0 &&
+         theirs.st_dev == there.st_dev && theirs.st_ino == there.st_ino;
+}
+
 }  // namespace
 
 Result<BrokerAddress> find_broker_address(const std::string& option) {
@@ -86,6 +96,7 @@ Result<BrokerAddress> find_broker_address(const std::string& option) {
     address.path = std::string(here) + "/" + address.path;
   }
   if (address.path.size() > protocol::kMaxSocketPath) return path_too_long(address.path);
+  if (means_the_machines(address.path)) address.path = protocol::kMachineSocket;
   address.machine = address.path == protocol::kMachineSocket;
   return address;
 }

@@ -14,6 +14,7 @@ import time
 BIN = pathlib.Path(sys.argv[1]) / "bin"
 OWNER, USER = 65531, 65532
 SOCKET = pathlib.Path("/run/atoll/atoll.sock")
+OTHER_NAMES = ["//run/./atoll/atoll.sock", "/run/linked/atoll.sock"]  # the second as /var/run/atoll is one
 OWN = pathlib.Path("/run/user")
 ENOUGH = 20
 
@@ -54,10 +55,12 @@ for directory, user, mode in ((SOCKET.parent, OWNER, 0o755), (OWN, USER, 0o700))
     directory.mkdir()
     os.chown(directory, user, user)
     directory.chmod(mode)
+pathlib.Path(OTHER_NAMES[1]).parent.symlink_to(SOCKET.parent)
 serving = broker()
 try:
     told = {"create": run(USER, "create", "s")}
     told["by its path"] = run(USER, "show", "s", environment={"ATOLL_SOCKET": str(SOCKET)})
+    told["by other names"] = [run(USER, "show", "s", environment={"ATOLL_SOCKET": name}) for name in OTHER_NAMES]
     receiver = start(USER, BIN / "atoll", "recv", "s", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until("the receiver is there", lambda: '"consume"' in run(USER, "show", "s", "--json")[1])
     serving.kill()
@@ -67,6 +70,7 @@ try:
     told["while it is away"] = receiver.poll()
     # As who could start one there.
     told["by its path, away"] = run(OWNER, "create", "t", environment={"ATOLL_SOCKET": str(SOCKET)})
+    told["by other names, away"] = [run(OWNER, "create", "t", environment={"ATOLL_SOCKET": name}) for name in OTHER_NAMES]
     serving = broker()
     told["send"] = run(USER, "send", "s", "--text", "hello")
     told["received"] = receiver.communicate(timeout=ENOUGH)[0]

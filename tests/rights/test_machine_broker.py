@@ -20,8 +20,10 @@ def test_users_of_the_machines_broker_go_on_when_it_is_killed_and_started_again(
     told = json.loads(done.stdout)
     assert told["create"][0] == 0, told["create"]
     assert told["by its path"][0] == 0, "its owner is trusted there, also where ATOLL_SOCKET names it"
+    assert [status for status, _ in told["by other names"]] == [0, 0], told["by other names"]
     assert told["while it is away"] is None, "what waits goes on waiting"
     assert told["by its path, away"][0] == 7 and "systemctl start atolld" in told["by its path, away"][1], "a service is not started by its clients"
+    assert [status for status, _ in told["by other names, away"]] == [7, 7], told["by other names, away"]
     assert told["send"][0] == 0, told["send"]
     assert told["received"].strip() == "hello"
     assert told["own brokers"] == [], "no broker of the user's own was started meanwhile"
