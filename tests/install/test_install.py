@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from support.broker import Runtime
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ATOLL_BUILD", ROOT / "build"))
 
@@ -102,6 +104,22 @@ def test_a_c_program_builds_with_pkg_config(prefix, nowhere):
     run("gcc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", nowhere / "main.c", "-o", nowhere / "main", *flags)
     library = str(pc.parent)
     assert run(nowhere / "main", env=os.environ | {"LD_LIBRARY_PATH": library}) == "0.1.0 no_broker\n"
+
+
+def test_the_example_in_the_header_runs(prefix, tmp_path):
+    header = (prefix / "include/atoll/atoll.hpp").read_text().split("#pragma once")[0]
+    example = "\n".join(line.removeprefix("//") for line in header.splitlines() if line.startswith("//   "))
+    assert example.count(";") == 7, example
+    (tmp_path / "main.cpp").write_text(f"#include <atoll/atoll.hpp>\nint main() {{\n{example}\n  return view.text() == \"one\" ? 0 : 1;\n}}\n")
+    pc = next(prefix.rglob("atoll.pc")).parent
+    flags = run("pkg-config", "--define-prefix", "--cflags", "--libs", "atoll", env=os.environ | {"PKG_CONFIG_PATH": str(pc)}).split()
+    run("g++", "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Werror", tmp_path / "main.cpp", "-o", tmp_path / "main", *flags)
+    runtime = Runtime()
+    try:
+        run(tmp_path / "main", env=os.environ | runtime.environment | {"LD_LIBRARY_PATH": str(pc.parent)}, timeout=60)
+    finally:
+        runtime.close()
+        shutil.rmtree(tmp_path)
 
 
 def test_the_c_header_is_also_cpp_and_needs_nothing_before_it(prefix, nowhere):

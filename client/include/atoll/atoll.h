@@ -110,7 +110,8 @@ typedef struct atoll_create_options {
  * ATOLL_INVALID_NAME, ATOLL_INVALID_GEOMETRY, ATOLL_LIMIT_REACHED, ATOLL_NOT_PERMITTED. */
 ATOLL_API atoll_status atoll_client_create(atoll_client *client, const char *name,
                                            const atoll_create_options *options, int *created, atoll_error *error);
-/* Removes a segment. Those who use it keep their mappings and get ATOLL_REMOVED from waits.
+/* Removes a segment. Those who use it keep their mappings and get ATOLL_REMOVED: from waits, and a producer from
+ * atoll_producer_finish and the first send that asks for room, at the latest an eighth of the ring later.
  * Errors: ATOLL_UNKNOWN_SEGMENT, ATOLL_IN_USE unless `force`, ATOLL_NOT_PERMITTED. */
 ATOLL_API atoll_status atoll_client_remove(atoll_client *client, const char *name, int force, atoll_error *error);
 

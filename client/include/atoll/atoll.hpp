@@ -1,12 +1,14 @@
 // Atoll's C++ interface: connect to the broker, create segments, and use them.
 //
-//   auto client   = atoll_ipc::Client::connect().value();
-//   client.create("prices", atoll_ipc::StreamOptions{});
-//   auto producer = client.open_producer("prices").value();
-//   producer.send("one");
-//   auto consumer = client.open_consumer("prices", {.group = "g1"}).value();
-//   auto view     = consumer.receive().value();      // view.text() == "one"
+//   using namespace atoll_ipc;
+//   Client client = or_throw(Client::connect());
+//   or_throw(client.create("prices", StreamOptions{}));
+//   Producer producer = or_throw(client.open_producer("prices"));
+//   or_throw(producer.send("one"));
+//   Consumer consumer = or_throw(client.open_consumer("prices", {.group = "g1"}));
+//   View view = or_throw(consumer.receive());        // view.text() == "one"
 //
+// Without exceptions: `if (auto sent = producer.send("one"); !sent) report(sent.error().message());`
 // Rules for all of it: calls never throw (but for out of memory), print, abort or install signal
 // handlers. A handle is used by one thread at a time; different handles at once by different threads.
 // Client may be used by several threads at once. After fork() inherited handles answer `forked`.

@@ -1,14 +1,17 @@
 // Errors as values: Error and Result<T>.
 //
 // Every call of the C++ interface that can fail returns a Result. Making one that carries only a
-// code costs no allocation, so that polling (timed_out) stays cheap.
+// code costs no allocation, so that polling (timed_out) stays cheap. For programs that rather have
+// exceptions: or_throw(call(...)).
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <type_traits>
 #include <utility>
 
 #include "atoll/protocol/errors.hpp"
@@ -54,6 +57,25 @@ class [[nodiscard]] Error {
 
 template <class T>
 using Result = tl::expected<T, Error>;
+
+// An Error that was thrown. what(): its name, what happened, and on a second line how to mend it.
+class Exception : public std::runtime_error {
+ public:
+  explicit Exception(Error error)
+      : std::runtime_error(std::string(error.name()) + ": " + std::string(error.message()) + "\nfix: " + std::string(error.fix())), error_(std::move(error)) {}
+  [[nodiscard]] const Error& error() const noexcept { return error_; }
+
+ private:
+  Error error_;
+};
+
+// The value of a result that has one; throws Exception if it holds an error.
+template <class T>
+T or_throw(Result<T> result) {
+  if (!result) [[unlikely]]
+    throw Exception(std::move(result).error());
+  if constexpr (!std::is_void_v<T>) return *std::move(result);
+}
 
 [[nodiscard]] inline tl::unexpected<Error> fail(Errc code) { return tl::unexpected<Error>(Error(code)); }
 [[nodiscard]] inline tl::unexpected<Error> fail(Errc code, std::string message, std::string segment = {},

@@ -1,0 +1,5 @@
+"""The tests of this folder use tests/support."""
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
