@@ -13,15 +13,6 @@ constexpr std::size_t kWidth = 79;
 constexpr std::size_t kNameColumn = 26;
 constexpr const char* kCommon = "common";
 
-// A number that is written out in full; nothing else.
-template <class Number>
-std::optional<Number> parse_number(const std::string& text) {
-  Number number{};
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (problem != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
-
 // Text from column `at` on, continued in column `indent`.
 std::string wrapped(const std::string& text, std::size_t at, std::size_t indent) {
   std::string out;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,15 @@
 #include "atoll/atoll.hpp"
 
 namespace atoll_ipc::cli {
+
+// A number that is written out in full; nothing else.
+template <class Number>
+std::optional<Number> parse_number(const std::string& text) {
+  Number number{};
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (problem != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
 
 // The options that every command takes, and the command to run.
 struct Context {

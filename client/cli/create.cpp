@@ -23,21 +23,24 @@ struct CreateOptions {
   std::vector<std::string> access;
 };
 
-Result<void> refuse(bool given, const char* option, const char* why) {
+Result<void> refuse(const CreateOptions& options, bool given, const char* option, const char* why) {
   if (!given) return {};
-  return fail(Errc::invalid_argument, std::string(option) + " " + why, {}, 0, "leave it out, or choose another --kind (see `atoll create --help`)");
+  return fail(Errc::invalid_argument, "'" + options.name + "': " + option + " " + why, options.name, 0,
+              "leave it out, or choose another --kind (see `atoll create --help`)");
 }
 
 // CreateOptions of one kind given for the other are mistakes.
 Result<void> check(const CreateOptions& options) {
   Result<void> good{};
   if (options.kind == "stream") {
-    good = refuse(options.size.has_value(), "--size", "is for kind bytes; a stream has --capacity");
-    if (good) good = refuse(options.put_size.has_value(), "--put-size", "is for kind bytes");
+    good = refuse(options, options.size.has_value(), "--size", "is for kind bytes; a stream has --capacity");
+    if (good) good = refuse(options, options.put_size.has_value(), "--put-size", "is for kind bytes");
+    if (good && options.capacity == 0u)
+      good = fail(Errc::invalid_geometry, "'" + options.name + "': --capacity is 0; it must be from 4KiB to 4GiB", options.name, 0, "leave it out for 1MiB");
   } else {
-    good = refuse(options.capacity.has_value(), "--capacity", "is for kind stream; bytes have --size");
-    if (good) good = refuse(!options.when_full.empty(), "--when-full", "is for kind stream");
-    if (good) good = refuse(options.alignment.has_value(), "--alignment", "is for kind stream");
+    good = refuse(options, options.capacity.has_value(), "--capacity", "is for kind stream; bytes have --size");
+    if (good) good = refuse(options, !options.when_full.empty(), "--when-full", "is for kind stream");
+    if (good) good = refuse(options, options.alignment.has_value(), "--alignment", "is for kind stream");
     if (good && !options.size)
       good = fail(Errc::invalid_argument, "kind bytes needs --size", options.name, 0, "say how large it shall be, for example --size 4096");
   }

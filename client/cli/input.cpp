@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -38,14 +39,18 @@ Input::~Input() {
   if (fd_ > STDIN_FILENO) ::close(fd_);
 }
 
-Result<bool> Input::read_some(std::string& into) {
+Result<bool> Input::read_some(std::string& into, const TimeLimit& limit) {
   constexpr std::size_t kChunk = 64 * 1024;
   for (;;) {
     if (stop_signal() != 0) return fail(Errc::interrupted);
     // Waiting in poll, beside the signals' own descriptor, leaves no gap in which one could be missed.
     pollfd wait[] = {{fd_, POLLIN, 0}, {stop_fd(), POLLIN, 0}};
-    if (::poll(wait, 2, -1) < 0 && errno != EINTR) break;
-    if (wait[0].revents == 0) continue;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(limit.left(std::chrono::hours(1)));
+    if (::poll(wait, 2, limit.limited() ? static_cast<int>(left.count()) : -1) < 0 && errno != EINTR) break;
+    if (wait[0].revents == 0) {
+      if (limit.passed()) return fail(Errc::timed_out, name_ + " did not end within the time limit");
+      continue;
+    }
     const std::size_t before = into.size();
     into.resize(before + kChunk);
     const ssize_t got = ::read(fd_, into.data() + before, kChunk);
@@ -56,10 +61,10 @@ Result<bool> Input::read_some(std::string& into) {
   return fail(Errc::system_error, "cannot read " + name_ + ": " + std::strerror(errno), {}, static_cast<std::uint64_t>(errno));
 }
 
-Result<std::string> Input::read_all(std::uint64_t most, std::string_view what) {
+Result<std::string> Input::read_all(std::uint64_t most, std::string_view what, const TimeLimit& limit) {
   std::string all;
   for (;;) {
-    const auto more = read_some(all);
+    const auto more = read_some(all, limit);
     if (!more) return tl::unexpected(more.error());
     if (all.size() > most)
       return fail(Errc::too_large, name_ + " has more than " + std::to_string(most) + " bytes, " + std::string(what), {}, most);

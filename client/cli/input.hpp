@@ -1,6 +1,6 @@
 // What a command reads: standard input or a file, whole or line by line.
 //
-// A read ends early when the user stops the command (Errc::interrupted). Errors name the file.
+// A read ends early when the user stops the command (Errc::interrupted) or the time limit passes. Errors name the file.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "atoll/error.hpp"
+#include "broker.hpp"
 
 namespace atoll_ipc::cli {
 
@@ -21,9 +22,9 @@ class Input {
   ~Input();
 
   // What can be had now, appended to `into`, up to 64 KiB: waits for the first byte only. False: the end.
-  Result<bool> read_some(std::string& into);
+  Result<bool> read_some(std::string& into, const TimeLimit& limit);
   // Everything. too_large once it is more than `most` bytes; `what` says of what that is the limit.
-  Result<std::string> read_all(std::uint64_t most, std::string_view what);
+  Result<std::string> read_all(std::uint64_t most, std::string_view what, const TimeLimit& limit);
   // Of a regular file; for progress.
   [[nodiscard]] std::optional<std::uint64_t> size() const noexcept { return size_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }

@@ -75,6 +75,7 @@ int finish(Result<int> result, bool json) {
 }
 
 int run(int argc, char** argv) {
+  keep_standard_descriptors();
   watch_signals();
   Context context;
   CLI::App app;

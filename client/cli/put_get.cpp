@@ -42,7 +42,7 @@ Result<int> run_put(const Context& context, const PutOptions& options) {
   if (!bytes) return tl::unexpected(bytes.error());
   const auto info = bytes->info();
   if (!info) return tl::unexpected(info.error());
-  auto content = input ? input->read_all(info->put_size, "the longest put of '" + options.name + "'") : Result<std::string>(*options.text);
+  auto content = input ? input->read_all(info->put_size, "the longest put of '" + options.name + "'", limit) : Result<std::string>(*options.text);
   if (!content) return tl::unexpected(content.error());
   const auto put = wait_for(limit, [&](Deadline deadline) { return bytes->put(std::as_bytes(std::span(content->data(), content->size())), deadline); });
   if (!put) return tl::unexpected(put.error());
@@ -98,7 +98,16 @@ void add_get(CLI::App& app, Context& context) {
                                   "atoll get note --json\n"
                                   "atoll get note --after 3 --wait --timeout 10\n");
   command.add_option("NAME", options->name, "of the segment")->required()->type_name("");
-  command.add_option("--after", options->after, "only content with a higher version than this (--json tells the version)")->type_name("VERSION");
+  command
+      .add_option_function<std::string>(
+          "--after",
+          [options](const std::string& text) {
+            const auto version = parse_number<std::uint64_t>(text);
+            if (!version) throw CLI::ValidationError("--after", "'" + text + "' is no version: a number from 0 on");
+            options->after = *version;
+          },
+          "only content with a higher version than this (--json tells the version)")
+      ->type_name("VERSION");
   command.add_flag("--wait", options->wait, "wait for the segment and for content");
   command.add_flag("--raw", options->raw, "escape nothing, on a terminal either");
   command.callback([&context, options] { context.run = [&context, options] { return run_get(context, *options); }; });

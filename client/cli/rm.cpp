@@ -1,5 +1,6 @@
 // atoll rm: removes segments, or a group of a stream.
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "broker.hpp"
@@ -11,13 +12,13 @@ namespace {
 
 struct RmOptions {
   std::vector<std::string> names;
-  std::string group;
+  std::optional<std::string> group;
   bool force = false;
 };
 
 Result<void> remove(Client& client, const std::string& name, const RmOptions& options) {
   Json parameters = {{"name", name}, {"force", options.force}};
-  if (!options.group.empty()) parameters["group"] = options.group;
+  if (options.group) parameters["group"] = *options.group;  // an empty one too: it must not remove the stream
   const auto reply = call(client, "Remove", parameters);
   if (reply) return {};
   const Error& error = reply.error();
@@ -43,7 +44,7 @@ Result<int> run_rm(const Context& context, const RmOptions& options) {
   }
   if (context.json) {
     Json object = {{"removed", removed}};
-    if (!options.group.empty()) object["group"] = options.group;
+    if (options.group) object["group"] = *options.group;
     output().write_json(object);
   }
   return status;
@@ -55,7 +56,7 @@ void add_rm(CLI::App& app, Context& context) {
   auto options = std::make_shared<RmOptions>();
   CLI::App& command = add_command(app, context, "rm",
                                   "Remove segments, or one group of a stream. What is in use is removed only with --force; those who use it keep "
-                                  "their memory and are told.",
+                                  "their memory and are told: consumers at once, a producer when it next needs room, which may be some records later.",
                                   "atoll rm prices\n"
                                   "atoll rm prices --group g1\n"
                                   "atoll rm prices note --force\n");

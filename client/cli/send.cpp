@@ -121,13 +121,13 @@ class Sender {
 };
 
 // Each line as soon as it is there; the last one needs no newline.
-Result<void> send_lines(Sender& sender, Input& input) {
+Result<void> send_lines(Sender& sender, Input& input, const TimeLimit& limit) {
   const std::uint64_t longest = sender.max_payload();
   std::string buffer;
   std::vector<std::string_view> records;
   for (bool more = true; more;) {
     const std::size_t searched = buffer.size();
-    const auto got = input.read_some(buffer);
+    const auto got = input.read_some(buffer, limit);
     if (!got) return tl::unexpected(got.error());
     more = *got;
     records.clear();
@@ -149,9 +149,9 @@ Result<void> send_lines(Sender& sender, Input& input) {
   return {};
 }
 
-Result<void> send_input(Sender& sender, Input& input, bool lines) {
-  if (lines) return send_lines(sender, input);
-  const auto all = input.read_all(sender.max_payload(), "the largest record of this stream");
+Result<void> send_input(Sender& sender, Input& input, bool lines, const TimeLimit& limit) {
+  if (lines) return send_lines(sender, input, limit);
+  const auto all = input.read_all(sender.max_payload(), "the largest record of this stream", limit);
   if (!all) return tl::unexpected(all.error());
   const std::string_view record[] = {*all};
   return sender.send(record);
@@ -172,7 +172,7 @@ Result<int> run_send(const Context& context, const SendOptions& options) {
 
   Sender sender(std::move(*producer), options, limit, input ? input->size() : std::nullopt);
   const std::vector<std::string_view> texts(options.texts.begin(), options.texts.end());
-  if (const auto sent = input ? send_input(sender, *input, options.lines) : sender.send(texts); !sent) return tl::unexpected(sent.error());
+  if (const auto sent = input ? send_input(sender, *input, options.lines, limit) : sender.send(texts); !sent) return tl::unexpected(sent.error());
   if (options.finish)
     if (const auto finished = sender.finish(); !finished) return tl::unexpected(finished.error());
 

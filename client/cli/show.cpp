@@ -84,7 +84,7 @@ void print_facts(const Json& shown) {
 
 void print_files(const Json& files) {
   output().write("\n");
-  Table table({{"FILE"}, {"SIZE", true}, {"DEVICE"}, {"INODE", true}, {"PATH", false, true, Cut::start}});
+  Table table({{"FILE", false, true}, {"SIZE", true}, {"DEVICE"}, {"INODE", true}, {"PATH", false, true, Cut::start}});
   for (const Json& file : files) {
     std::string role = text_of(file, "role");
     if (role == "lane") role += " " + text_of(file, "lane");

@@ -15,6 +15,8 @@ namespace atoll_ipc::cli {
 // Colours are for terminals, and not with NO_COLOR or TERM=dumb.
 [[nodiscard]] bool use_colours(int fd) noexcept;
 
+// Puts /dev/null where a standard descriptor is closed, so that no other file is taken for it. Using it is an error then.
+void keep_standard_descriptors() noexcept;
 void watch_signals() noexcept;
 // The signal that asked this command to stop, or 0.
 [[nodiscard]] int stop_signal() noexcept;

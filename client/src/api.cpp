@@ -139,7 +139,7 @@ Result<View> Consumer::receive_slow(detail::FastReader* fast, Deadline deadline)
   ReaderEngine& engine = engine_of(fast);
   ReaderEngine::Raw raw;
   std::size_t count = 0;
-  if (const Errc code = engine.receive_slow(&raw, 1, count, deadline); code != Errc::ok) return tl::unexpected(engine.detail_error(code));
+  if (const Errc code = engine.receive_slow(&raw, 1, count, deadline); code != Errc::ok) return tl::unexpected(engine.detail_error(code, deadline.timeout_ns() != 0));
   return View(fast, engine.item_of(raw.token), raw.token, raw.lost, raw.lane, raw.deliveries);
 }
 
@@ -149,7 +149,7 @@ Result<Views> Consumer::receive_many(std::size_t max, Deadline deadline) {
   if (max == 0) return views;
   ReaderEngine& engine = engine_of(fast_);
   ReaderEngine::Run run;
-  if (const Errc code = engine.receive_run(run, max, deadline); code != Errc::ok) return tl::unexpected(engine.detail_error(code));
+  if (const Errc code = engine.receive_run(run, max, deadline); code != Errc::ok) return tl::unexpected(engine.detail_error(code, deadline.timeout_ns() != 0));
   views.fast_ = fast_;
   views.items_ = run.items;
   views.token_ = run.token;
@@ -174,7 +174,7 @@ Result<View> Observer::receive(Deadline deadline) {
   std::size_t count = 0;
   const Errc code = engine.receive(&raw, 1, count, deadline);
   if (code == Errc::ok) return View(fast_, engine.item_of(raw.token), raw.token, raw.lost, raw.lane, raw.deliveries);
-  return tl::unexpected(engine.detail_error(code));
+  return tl::unexpected(engine.detail_error(code, deadline.timeout_ns() != 0));
 }
 Result<int> Observer::event_fd() { return fast_ ? engine_of(fast_).event_fd() : fail(Errc::closed); }
 Result<void> Observer::set_notify(void (*notify)(void*), void* context) { return fast_ ? engine_of(fast_).set_notify(notify, context) : fail(Errc::closed); }

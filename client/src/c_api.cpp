@@ -116,10 +116,10 @@ atoll_status status_of(const ai::Result<T>& result, atoll_error* error) {
   return result ? ATOLL_OK : report(result.error(), error);
 }
 
-atoll_status reader_status(Errc code, const ai::ReaderEngine& engine, atoll_error* error) {
+atoll_status reader_status(Errc code, const ai::ReaderEngine& engine, atoll_error* error, bool waited = false) {
   if (code == Errc::ok) [[likely]]
     return ATOLL_OK;
-  return guarded(error, [&] { return report(engine.detail_error(code), error); });
+  return guarded(error, [&] { return report(engine.detail_error(code, waited), error); });
 }
 
 }  // namespace
@@ -339,7 +339,7 @@ atoll_status atoll_consumer_receive_many(atoll_consumer* consumer, int64_t timeo
     std::size_t n = 0;
     const Errc code = consumer->engine->receive(reinterpret_cast<ai::detail::RawView*>(out), max, n, Deadline::from_timeout_ns(timeout_ns));
     *count = n;
-    return reader_status(code, *consumer->engine, error);
+    return reader_status(code, *consumer->engine, error, timeout_ns != 0);
   });
 }
 

@@ -537,6 +537,7 @@ Result<void> ProducerEngine::settle(std::uint64_t token, bool commit) {
 
 Result<void> ProducerEngine::finish() {
   if (!origin_.here()) return fail(Errc::forked);
+  if (header_->state.load_acquire() != static_cast<std::uint32_t>(protocol::SegmentState::live)) return tl::unexpected(detail_error(Errc::removed, 0));
   lane_->finished.store_release(tail_ | 1);
   ATOLL_KILL_POINT("finish.stored");
   finished_ = true;

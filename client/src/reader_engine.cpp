@@ -294,12 +294,17 @@ Errc ReaderEngine::receive_paused(Raw* out, std::size_t max, std::size_t& count,
   }
 }
 
-Error ReaderEngine::detail_error(Errc code) const {
+Error ReaderEngine::detail_error(Errc code, bool waited) const {
   const std::string& name = attached_.manifest.name;
   if (problem_.code() == code) return problem_;
   switch (code) {
-    case Errc::timed_out: return Error(code);
-    case Errc::removed: return Error(code, "'" + name + "' was removed", name);
+    case Errc::timed_out: return waited ? Error(code, "nothing came on '" + name + "' in time", name) : Error(code);
+    case Errc::removed:
+      if (!attached_.attachment->group.empty() && header_->state.load_acquire() == static_cast<std::uint32_t>(protocol::SegmentState::live))
+        return Error(code, "group '" + attached_.attachment->group + "' of '" + name + "' was removed", name, 0, "open the consumer again: that makes the group anew");
+      return Error(code, "'" + name + "' was removed", name);
+    case Errc::invalid_argument:
+      return Error(code, "this record of '" + name + "' was acknowledged, rejected or released already", name, 0, "decide on each record once");
     case Errc::ended: return Error(code, "all producers of '" + name + "' have finished and everything was read", name);
     default: return Error(code, {}, name);
   }

@@ -61,7 +61,8 @@ class ReaderEngine : public detail::FastReader {
     std::uint16_t deliveries = 0;
   };
   Errc receive_run(Run& run, std::size_t max, Deadline deadline);
-  [[nodiscard]] Error detail_error(Errc code) const;
+  // `waited`: it was not asked without waiting, where nobody reads the text.
+  [[nodiscard]] Error detail_error(Errc code, bool waited = false) const;
 
   Errc release(std::uint64_t token) {
     if (token >= token_) [[unlikely]]

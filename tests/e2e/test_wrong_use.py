@@ -59,6 +59,8 @@ WRONG_USE = [  # nothing is asked of a broker, so none is started
     "atoll rm",
     "atoll gc everything",
     "atoll stop now",
+    "atoll get note --after -1",
+    "atoll get note --after 18446744073709551616",
     "atoll status now",
 ]
 
@@ -85,6 +87,8 @@ REFUSED = [  # by the broker or the library; `prices` is a stream and `note` byt
     ("atoll create prices --capacity 2MiB", 8, "exists_with_other_options"),
     ("atoll create note", 8, "exists_with_other_options"),
     ("atoll create huge --capacity 8G", 2, "invalid_geometry"),
+    ("atoll create none --capacity 0", 2, "invalid_geometry"),
+    ("atoll create prices --size 5", 2, "invalid_argument"),
     ("atoll create huge --kind bytes --size 1000T", 2, "invalid_geometry"),
     ("atoll create empty --kind bytes --size 0", 2, "invalid_geometry"),
     ("atoll create x --directory /does/not/exist", None, None),
@@ -113,6 +117,13 @@ REFUSED = [  # by the broker or the library; `prices` is a stream and `note` byt
     ("atoll get note", 4, "timed_out"),
     ("atoll rm nothing", 3, "unknown_segment"),
     ("atoll rm prices --group nothing", 3, "unknown_group"),
+    ("atoll rm prices --group ''", None, None),
+    ("{ sleep 1; } | atoll send prices --timeout 0.1", 4, "timed_out"),
+    ("{ sleep 1; } | atoll send prices --lines --timeout 0.1", 4, "timed_out"),
+    ("{ sleep 1; } | atoll put note --timeout 0.1", 4, "timed_out"),
+    ("atoll send prices <&-", 1, "system_error"),
+    ("atoll put note <&-", 1, "system_error"),
+    ("atoll ls >&-", 1, "system_error"),
     ("atoll rm note --group g", 2, "wrong_kind"),
 ]
 
@@ -134,6 +145,11 @@ def test_what_cannot_be_done_has_its_own_error(two_segments, line, status, name)
     assert error["code"] > 0 and error["message"] and error["fix"]
     if name == "unknown_segment":
         assert error["segment"] == "nothing" and "nothing" in done.err
+
+
+def test_an_empty_group_is_no_group_and_leaves_the_stream(two_segments):
+    assert two_segments("atoll rm prices --group ''").status != 0
+    assert two_segments("atoll ls prices").status == 0
 
 
 def test_exists_with_other_options_names_both(two_segments):

@@ -2,6 +2,7 @@
 #include "client.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -149,9 +150,9 @@ Napi::Value open_consumer(const Napi::CallbackInfo& info) {
   return Task<Result>::start(
       info.Env(),
       [client = client_of(info[0]), name = info[1].As<Napi::String>().Utf8Value(), options,
-       group = string_option(given, "group"), observer = number_option(given, "observer", 0) != 0](
+       group = given.Get("group").IsUndefined() ? std::optional<std::string>() : string_option(given, "group"), observer = number_option(given, "observer", 0) != 0](
           Result& result, atoll_error* error) mutable {
-        options.group = or_null(group);
+        options.group = group ? group->c_str() : nullptr;
         return (observer ? atoll_client_open_observer : atoll_client_open_consumer)(client.get(), name.c_str(), &options,
                                                                                     &result.handle, error);
       },

@@ -26,6 +26,12 @@ test('names that are none', async () => {
   for (const wrong of [undefined, null, 5, {}]) await refused(context.client.create(wrong), 'INVALID_ARGUMENT');
 });
 
+test('an empty group is not the default one', async () => {
+  const { segment } = await stream();
+  await refused(context.client.openConsumer(segment, { group: '' }), 'INVALID_NAME');
+  await refused(context.client.remove(segment, { group: '' }), 'UNKNOWN_GROUP');
+});
+
 test('a NUL character ends no name, and is in none', async () => {
   const { client } = context;
   const { segment } = await stream();

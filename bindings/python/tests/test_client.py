@@ -41,6 +41,20 @@ def test_other_options_than_the_segment_has_are_named_with_its_own(client, name)
     assert "16384" in str(caught.value) and caught.value.segment == name and isinstance(caught.value, FileExistsError)
 
 
+@pytest.mark.parametrize("options", [{"size": 4096}, {"put_size": 10}, {"kind": "bytes", "size": 10, "capacity": 4096},
+                                     {"kind": "bytes", "size": 10, "alignment": 64}, {"kind": "bytes", "size": 10, "when_full": "overwrite"}])
+def test_an_option_of_the_other_kind_is_refused_and_nothing_made(client, name, options):
+    with pytest.raises(atoll.InvalidArgument, match="kind") as caught:
+        client.create(name, **options)
+    assert caught.value.fix and name in str(caught.value)
+    assert name not in [segment["name"] for segment in client.list()]
+
+
+def test_an_access_list_that_is_no_mapping_is_refused(client, name):
+    with pytest.raises(atoll.InvalidArgument, match="access"):
+        client.create(name, access=["nobody:p"])
+
+
 @pytest.mark.parametrize("bad", ["", "a b", "/a", "a//b", "../a", "x" * 129, "é", "a/.hidden"])
 def test_a_bad_name_is_refused(client, bad):
     with pytest.raises(atoll.InvalidName):

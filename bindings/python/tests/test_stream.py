@@ -201,6 +201,35 @@ def test_a_record_over_half_a_lane_is_too_large(stream):
             producer.loan(number)
 
 
+def test_who_reads_hears_what_was_removed_and_who_writes_that_it_did_not_finish(client, name):
+    client.create(name)
+    producer = client.open_producer(name)
+    consumer = client.open_consumer(name, group="g")
+    client.remove(name, group="g", force=True)
+    with pytest.raises(atoll.Removed, match=f"group 'g' of '{name}' was removed"):
+        consumer.receive(timeout=ENOUGH)
+    consumer.close()
+    consumer = client.open_consumer(name, group="g")
+    client.remove(name, force=True)
+    with pytest.raises(atoll.Removed, match=f"^'{name}' was removed"):
+        consumer.receive(timeout=ENOUGH)
+    with pytest.raises(atoll.Removed):
+        producer.finish()
+
+
+def test_a_time_limit_names_the_stream_and_a_second_decision_is_refused_in_words(client, name):
+    client.create(name)
+    with client.open_consumer(name, manual=True) as consumer, client.open_producer(name) as producer:
+        with pytest.raises(atoll.TimedOut, match=name) as caught:
+            consumer.receive(timeout=0.01)
+        assert caught.value.segment == name
+        producer.send(b"x")
+        message = consumer.receive(timeout=ENOUGH)
+        message.acknowledge()
+        with pytest.raises(atoll.InvalidArgument, match="already"):
+            message.reject()
+
+
 def test_iteration_ends_when_the_producers_have_finished(stream):
     producer, consumer = stream()
     producer.send_many([b"1", b"2", b"3"])

@@ -48,6 +48,8 @@ def _access_text(access: str | Mapping[str, str | Iterable[str]] | None) -> str 
     """{"alice": ["produce", "consume"]} as "alice:pc", what the library reads."""
     if access is None or isinstance(access, str):
         return access
+    if not isinstance(access, Mapping):
+        raise errors.InvalidArgument(f"access must be a text or a mapping of users to rights, not {access!r}", fix='write {"alice": ["produce"]} or "alice:p"')
     rules = []
     for user, rights in access.items():
         if not isinstance(rights, str):
@@ -111,19 +113,31 @@ class Client:
     ) -> bool:
         """Creates a segment. False if it is there already with the same options.
 
-        kind "stream": `capacity` bytes of each producer's lane (a power of two is made of it; default 1 MiB),
+        kind "stream": `capacity` bytes of each producer's lane (from 4096 on, rounded up to a power of two; default 1 MiB),
         `when_full` "block", "drop-new" or "overwrite", `alignment` of payloads 16 (default) or 64.
         kind "bytes": `size` in bytes; `put_size`, the longest put (default: size up to 16 MiB, else none; 0: none).
         `backing` "shm", "file" (in `directory`; survives a reboot) or "memfd" (no name).
         `access`: who else may use it, {"alice": ["produce", "consume", "observe", "admin"]}, "*" for everybody.
 
+        An option that is for the other kind is an error.
+
         Raises ExistsWithOtherOptions, NoSpace, InvalidName, InvalidArgument, InvalidGeometry, LimitReached, NotPermitted.
         """
+        kind_number = _choice("kind", kind, _KINDS)
+        when_full_number = _choice("when_full", when_full, _WHEN_FULL)
+        others: dict[str, object] = {"size": size, "put_size": put_size}
+        if kind == "bytes":
+            others = {"capacity": capacity, "alignment": alignment, "when_full": when_full if when_full_number else None}
+        for option, value in others.items():
+            if value is not None:
+                raise errors.InvalidArgument(
+                    f"{name!r} is to be of kind {kind!r}, which has no {option} ({value!r} was given)", fix="leave it out, or choose the other kind"
+                )
         return self._core.create(
             name,
-            kind=_choice("kind", kind, _KINDS),
+            kind=kind_number,
             backing=_choice("backing", backing, _BACKINGS),
-            when_full=_choice("when_full", when_full, _WHEN_FULL),
+            when_full=when_full_number,
             capacity=capacity,
             alignment=alignment,
             size=size,
