@@ -88,7 +88,7 @@ Result<void> Broker::start() {
   ATOLL_KILL_POINT("broker.start.adopted");
   slots->replay(replay, store->all());
   ATOLL_KILL_POINT("broker.start.slots");
-  recover();
+  if (auto recovered = recover(); !recovered) return recovered;
   ATOLL_KILL_POINT("broker.start.recovered");
   if (auto written = write_journal(); !written) return written;
   loop->between([this] {
@@ -103,8 +103,8 @@ Result<void> Broker::start() {
   return listen();
 }
 
-// Processes that the journal names: the ended are dealt with, the others watched.
-void Broker::recover() {
+// Processes that the journal names: the ended are dealt with, the others watched. Fails before anything is dealt with.
+Result<void> Broker::recover() {
   std::vector<SlotKey> ended;
   std::size_t alive = 0;
   for (auto& [number, slot] : slots->all()) {
@@ -116,7 +116,9 @@ void Broker::recover() {
       ++alive;
       continue;
     }
-    slot.pidfd = open_process(slot.process);
+    auto pidfd = open_process(slot.process);
+    if (!pidfd) return fail(pidfd.error());
+    slot.pidfd = std::move(*pidfd);
     if (!slot.pidfd || has_ended(slot.pidfd.get())) {
       ended.push_back(slot.key);
     } else {
@@ -134,6 +136,7 @@ void Broker::recover() {
     spdlog::info("recovering: {} processes may come back within {} s", alive, options.grace_s);
     loop->after(static_cast<std::int64_t>(options.grace_s * 1e9), [this] { end_grace(); });
   }
+  return {};
 }
 
 void Broker::end_grace() {
@@ -264,9 +267,9 @@ void Broker::accept_some() {
     }
     Tally of_user;
     std::size_t all = lingering_.size();
-    std::size_t refused_of_user = 0;
+    std::size_t refused = 0, refused_of_user = 0;
     for (const auto& [other, connection] : connections) {
-      all += connection->refused ? 0 : 1;
+      ++(connection->refused ? refused : all);
       if (connection->peer.uid != uid) continue;
       if (connection->refused)
         ++refused_of_user;
@@ -284,7 +287,7 @@ void Broker::accept_some() {
         allowed = fail(delay.error());
     }
     // So many hear why; who floods is not worth looking up.
-    if (!allowed && (refused_of_user >= kMostRefusedAtOnce || connections.size() - all >= kMostRefusedOfAll)) continue;
+    if (!allowed && (refused_of_user >= kMostRefusedAtOnce || refused >= kMostRefusedOfAll)) continue;
     UniqueFd pidfd;
     auto peer = peer_of(socket.get(), pidfd);
     if (!peer) continue;

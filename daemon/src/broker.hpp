@@ -70,7 +70,7 @@ class Broker {
   Broker() = default;
   Result<void> start();
   Result<void> listen();
-  void recover();
+  Result<void> recover();
   void end_grace();
   void check_unseen(SlotKey key);
   void accept_some();

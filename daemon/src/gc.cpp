@@ -4,6 +4,7 @@
 // brokers whose runtime directory is gone; drained lanes that have no producer; segments that cannot be
 // used (kept: only their owner may decide). SPEC.md and docs describe the command.
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,14 @@ struct Findings {
 std::vector<std::string> listed(int directory) {
   auto names = list_directory(directory);
   return names ? std::move(*names) : std::vector<std::string>();
+}
+
+// Did its producer say that nothing more will come? True where that cannot be told.
+bool finished(Segment& segment, const Lane& lane) {
+  auto mapping = map_segment_file(segment, *segment.file(Role::lane, lane.number));
+  bool found = true;
+  if (mapping) static_cast<void>(guarded([&] { found = (*mapping)->as<protocol::LaneHeader>()->finished.load_acquire() != 0; }));
+  return found;
 }
 
 // Every group of the stream has read the lane to its end and nothing of it is open.
@@ -95,6 +104,7 @@ void find_vanished(Broker& broker, bool apply, Findings& out) {
       out.add(false, where, bytes, "does not say whose it is", "its file `runtime` is missing or names another directory");
       continue;
     }
+    if (::flock(directory->get(), LOCK_EX | LOCK_NB) != 0) continue;  // a broker uses it, whose runtime directory is not to be seen from here
     struct stat status {};
     if (::stat((runtime + "/lock").c_str(), &status) == 0 || errno != ENOENT) continue;  // its broker is there, or may come back
     out.add(true, where, bytes, "its broker's runtime directory is gone", runtime + "/lock does not exist");
@@ -108,9 +118,13 @@ void find_vanished(Broker& broker, bool apply, Findings& out) {
 void find_drained_lanes(Broker& broker, uid_t uid, bool apply, Findings& out) {
   for (const auto& [name, segment] : broker.store->all()) {
     if (segment->broken || !segment->stream() || !has_right(segment->manifest, uid, Right::admin)) continue;
+    if (segment->lanes.empty()) continue;
     std::vector<unsigned> idle;
+    const Lane& first = segment->lanes.begin()->second;  // stays
     for (const auto& [number, lane] : segment->lanes)
-      if (!lane.owner && !lane.damaged && number != segment->lanes.begin()->first && drained(*segment, lane)) idle.push_back(number);
+      // One that says finished must stay if no other says so: readers would not hear of the end.
+      if (!lane.owner && !lane.damaged && number != first.number && drained(*segment, lane) && (!finished(*segment, lane) || finished(*segment, first)))
+        idle.push_back(number);
     for (const unsigned number : idle) {
       const std::uint64_t size = segment->file(Role::lane, number)->size;
       if (apply && !broker.store->remove_lane(*segment, number)) continue;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "access.hpp"
@@ -95,8 +96,10 @@ Result<AskedOptions> read_options(const json& object) {
   if (draft.kind == Kind::stream) {
     if (size || put_size) in.bad_value(size ? "size" : "put_size", "is for kind bytes; a stream has capacity");
     draft.capacity = static_cast<std::uint64_t>(capacity.value_or(kDefaultCapacity));
-    if (draft.capacity < protocol::kMinCapacity || draft.capacity > protocol::kMaxCapacity || (draft.capacity & (draft.capacity - 1)) != 0)
-      geometry("the capacity is " + std::to_string(draft.capacity) + "; it must be a power of two from 4096 to 4294967296", draft.capacity);
+    if (draft.capacity < protocol::kMinCapacity || draft.capacity > protocol::kMaxCapacity)
+      geometry("the capacity is " + std::to_string(draft.capacity) + "; it must be from 4096 to 4294967296, and is rounded up to a power of two", draft.capacity);
+    else
+      draft.capacity = std::bit_ceil(draft.capacity);
     draft.alignment = static_cast<std::uint32_t>(std::min<std::int64_t>(alignment.value_or(16), UINT32_MAX));
     if (draft.alignment != 16 && draft.alignment != 64) geometry("the alignment is " + std::to_string(draft.alignment) + "; it must be 16 or 64", draft.alignment);
     const std::string mode = when_full.value_or("block");

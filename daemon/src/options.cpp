@@ -83,6 +83,7 @@ Parsed parse_options(int argc, char** argv) {
                "atolld");
   app.set_version_flag("--version", std::string("atolld ") + ATOLL_VERSION);
   app.set_config("--config", "", "Read options from this file (name = value lines)");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   options.socket_path = default_socket_path();
   app.add_option("--socket", options.socket_path, "Socket to listen on; its directory is the runtime directory")->capture_default_str();
   app.add_flag("--autostart", options.autostart, "Started by a client: own session, log to a file, leave when idle for 30 s");
@@ -94,24 +95,26 @@ Parsed parse_options(int argc, char** argv) {
   app.add_flag("--allow-other-users", options.allow_other_users, "Let other users connect (runtime directory 0755, socket 0666)");
   app.add_flag("--allow-unknown-users", options.allow_unknown_users, "Serve user ids that a user namespace hides (65534)");
   app.add_option("--grace", options.grace_s, "Seconds after a start in which clients may come back")->check(CLI::Range(0.0, 60.0))->capture_default_str();
-  app.add_option("--max-connections", options.user_limits.connections, "Connections of one user")->capture_default_str();
-  app.add_option("--max-segments", options.user_limits.segments, "Segments of one user")->capture_default_str();
-  app.add_option("--max-bytes", options.user_limits.bytes, "Bytes of one user (0: a quarter of the file system, at most 4 GiB)")->capture_default_str();
-  app.add_option("--max-lanes", options.user_limits.lanes, "Lanes of one user")->capture_default_str();
-  app.add_option("--max-attachments", options.user_limits.attachments, "Attachments of one user")->capture_default_str();
-  app.add_option("--max-memfds", options.user_limits.memfds, "Files of memfd segments of one user (0: a quarter of what the broker may open)")
-      ->capture_default_str();
-  app.add_option("--max-descriptors", options.user_limits.descriptors, "Descriptors that one user was sent and has not yet taken")->capture_default_str();
+  const auto limit = [&app](const char* name, auto& value, const char* text) {
+    app.add_option(name, value, text)->check(CLI::NonNegativeNumber)->capture_default_str();
+  };
+  limit("--max-connections", options.user_limits.connections, "Connections of one user");
+  limit("--max-segments", options.user_limits.segments, "Segments of one user");
+  limit("--max-bytes", options.user_limits.bytes, "Bytes of one user (0: a quarter of the file system, at most 4 GiB)");
+  limit("--max-lanes", options.user_limits.lanes, "Lanes of one user");
+  limit("--max-attachments", options.user_limits.attachments, "Attachments of one user");
+  limit("--max-memfds", options.user_limits.memfds, "Files of memfd segments of one user (0: a quarter of what the broker may open)");
+  limit("--max-descriptors", options.user_limits.descriptors, "Descriptors that one user was sent and has not yet taken");
   app.add_option("--program-share", options.user_limits.program_share,
                  "Percent of what a user's other programs leave that one program may have (100: all of it)")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
-  app.add_option("--max-watches", options.user_limits.watches, "Waits for a segment of one user")->capture_default_str();
-  app.add_option("--connection-rate", options.user_limits.connections_per_second, "New connections a second of one user")->capture_default_str();
-  app.add_option("--connection-burst", options.user_limits.connection_burst, "New connections of one user at once")->capture_default_str();
-  app.add_option("--max-connections-total", options.broker_limits.connections, "Connections of all users")->capture_default_str();
-  app.add_option("--max-segments-total", options.broker_limits.segments, "Segments of all users")->capture_default_str();
-  app.add_option("--max-lanes-total", options.broker_limits.lanes, "Lanes of all users")->capture_default_str();
+  limit("--max-watches", options.user_limits.watches, "Waits for a segment of one user");
+  limit("--connection-rate", options.user_limits.connections_per_second, "New connections a second of one user");
+  limit("--connection-burst", options.user_limits.connection_burst, "New connections of one user at once");
+  limit("--max-connections-total", options.broker_limits.connections, "Connections of all users");
+  limit("--max-segments-total", options.broker_limits.segments, "Segments of all users");
+  limit("--max-lanes-total", options.broker_limits.lanes, "Lanes of all users");
   std::vector<std::string> overrides;
   app.add_option("--user-limit", overrides, "USER:LIMIT=VALUE, for one user (repeatable); LIMIT: " + limit_names());
   app.add_option("--name-prefix", options.name_prefixes,

@@ -17,6 +17,7 @@
 namespace atoll_ipc::daemon {
 namespace {
 
+// Empty, with errno, if it cannot be read.
 std::string read_small(const std::string& path) {
   const protocol::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   char buffer[1024];
@@ -86,11 +87,17 @@ Result<Process> peer_of(int socket, protocol::UniqueFd& pidfd) {
   return process;
 }
 
-protocol::UniqueFd open_process(const Process& process) {
-  if (process.pid <= 0) return {};
+Result<protocol::UniqueFd> open_process(const Process& process) {
+  if (process.pid <= 0) return protocol::UniqueFd();
+  const auto unknown = [&] { return fail_errno(errno, "finding out whether process " + std::to_string(process.pid) + " lives"); };
+  errno = 0;
   protocol::UniqueFd fd = pidfd_open(process.pid);
-  if (fd && (process.start_time == 0 || start_time_of(process.pid) == process.start_time)) return fd;
-  return {};
+  if (!fd && errno != ESRCH && errno != EINVAL) return unknown();  // EINVAL: a thread of another process has that number now
+  if (!fd || process.start_time == 0) return fd;
+  errno = 0;
+  const std::uint64_t now = start_time_of(process.pid);
+  if (now == 0 && errno != ENOENT && errno != ESRCH && errno != 0) return unknown();
+  return now == process.start_time ? std::move(fd) : protocol::UniqueFd();
 }
 
 bool has_ended(int pidfd) noexcept {

@@ -30,8 +30,9 @@ Result<Process> peer_of(int socket, protocol::UniqueFd& pidfd);
 // Start time of a pid now, 0 if there is no such process.
 std::uint64_t start_time_of(pid_t pid);
 
-// A pidfd for exactly this process (pid and start time), or empty if it has ended.
-protocol::UniqueFd open_process(const Process& process);
+// A pidfd for exactly this process (pid and start time), or empty if it has ended. An error: that could not be found out,
+// for want of descriptors or memory, say; a living process must not be taken for an ended one then.
+Result<protocol::UniqueFd> open_process(const Process& process);
 
 // A readable pidfd belongs to a process that has ended.
 bool has_ended(int pidfd) noexcept;

@@ -37,6 +37,15 @@ def test_creating_twice_with_the_same_options_finds_the_first(connection):
     assert not connection.call("Create", name="s", options={"kind": "stream"})[0]["created"], "what is not said does not differ"
 
 
+def test_a_capacity_is_rounded_up_to_a_power_of_two(connection):
+    for asked, got in ((4097, 8192), (5000, 8192), (8192, 8192), ((1 << 20) - 1, 1 << 20)):
+        name = f"s{asked}"
+        connection.call("Create", name=name, options={"kind": "stream", "capacity": asked})
+        manifest = json.loads(connection.call("Manifest", name=name)[0]["manifest"])
+        assert manifest["capacity"] == got
+        assert not connection.call("Create", name=name, options={"kind": "stream", "capacity": asked})[0]["created"], "asked for again it is the same"
+
+
 @pytest.mark.parametrize("change,both", [
     ({"capacity": 8192}, ("4096", "8192")), ({"when_full": "overwrite"}, ("block", "overwrite")), ({"alignment": 64}, ("16", "64")),
     ({"kind": "bytes", "size": 1, "capacity": None}, ("stream", "bytes")), ({"backing": "memfd"}, ("shm", "memfd")),
@@ -55,7 +64,6 @@ def test_names_that_could_leave_the_directory_or_confuse_a_terminal_are_refused(
 
 
 @pytest.mark.parametrize("error,options,said", [
-    ("InvalidGeometry", {"kind": "stream", "capacity": 4097}, "4097"),
     ("InvalidGeometry", {"kind": "stream", "capacity": 2048}, "2048"),
     ("InvalidGeometry", {"kind": "stream", "capacity": 1 << 62}, str(1 << 62)),
     ("InvalidGeometry", {"kind": "stream", "alignment": 32}, "32"),
@@ -459,6 +467,24 @@ def test_gc_removes_drained_lanes_without_a_producer(connection, broker):
     again, _ = connection.attach("s", "produce")
     assert again["lane"] == 1
     assert connection.call("Show", name="s")[0]["lanes"][1]["incarnation"] > 2, "a new file has a new incarnation"
+
+
+def test_gc_leaves_the_only_lane_that_says_that_the_stream_is_finished(connection, broker):
+    shm = broker.shm_directory()
+    connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096})
+    connection.attach("s", "consume", group="g")
+    with Holder(broker) as producers:
+        first, _ = producers.attach("s", "produce")
+        second, _ = producers.attach("s", "produce")
+        producers.poke(second, "lane", LANE_FINISHED, u64(1))
+    eventually(lambda: not any(lane["state"] == "owned" for lane in connection.call("Show", name="s")[0]["lanes"]), "both are gone")
+    assert findings_of(connection, shm, apply=True) == [], "readers would not hear of the end"
+    with Holder(broker) as producers:
+        first, given = producers.attach("s", "produce")
+        assert given["lane"] == 0
+        producers.poke(first, "lane", LANE_FINISHED, u64(1))
+    eventually(lambda: not any(lane["state"] == "owned" for lane in connection.call("Show", name="s")[0]["lanes"]), "it is gone")
+    assert [f["name"] for f in findings_of(connection, shm, apply=True)] == ["s lane 1"]
 
 
 def test_status_tells_what_an_operator_asks_first(connection, broker):

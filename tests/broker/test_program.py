@@ -86,10 +86,18 @@ def test_a_socket_path_that_is_too_long_is_refused(tmp_path):
 @pytest.mark.parametrize("arguments,said", [
     (["--nonsense"], "--nonsense"), (["--grace", "-1"], "--grace"), (["--log-level", "loud"], "--log-level"),
     (["--user-limit", "root"], "USER:LIMIT=VALUE"), (["--user-limit", "root:colour=3"], "colour"), (["--user-limit", "root:segments=x"], "'x'"),
-    (["--config", "/no/such/file"], "/no/such/file"),
+    (["--config", "/no/such/file"], "/no/such/file"), (["--max-bytes", "-1"], "--max-bytes"), (["--max-segments", "-1"], "--max-segments"),
 ])
 def test_wrong_options_are_named_and_end_with_status_2(arguments, said):
     refused = start_another(*arguments)
+    assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+
+
+@pytest.mark.parametrize("text,said", [("max-segmets = 1", "segmets"), ("[limits]\nmax-segments = 1", "limits"), ("max-segments = -1", "max-segments")])
+def test_what_a_configuration_file_says_wrongly_is_named(tmp_path, text, said):
+    file = tmp_path / "atolld.conf"
+    file.write_text(text + "\n")
+    refused = start_another("--config", str(file), "--socket", str(tmp_path / "s"))
     assert refused.returncode == 2 and said in refused.stderr, refused.stderr
 
 

@@ -1,4 +1,6 @@
 """The broker is killed with -9 and started again: SPEC.md, "Broker restart"."""
+import contextlib
+import fcntl
 import json
 import os
 import struct
@@ -45,6 +47,37 @@ def test_what_a_client_does_not_name_any_more_is_given_back(broker):
         broker.restart()
         assert come_back(producer)["known"]
         assert broker.connect().call("Show", name="s")[0]["lanes"][0]["state"] == "closed"
+
+
+def test_a_broker_that_starts_with_too_few_descriptors_takes_nobody_for_dead(broker):
+    make_stream(broker)
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(Holder(broker)).attach("s", "produce")
+        broker.kill()
+        broker.prefix = ["prlimit", "--nofile=24:24"]
+        broker.start(wait=False)
+        assert broker.process.wait(20) == 1
+        assert "finding out whether process" in broker.log_text(), "it came as far as that"
+        broker.prefix = []
+        broker.start()
+        assert {lane["state"] for lane in broker.connect().call("Show", name="s")[0]["lanes"]} == {"owned"}
+
+
+def test_two_brokers_never_share_a_directory_in_shared_memory(broker):
+    """As where each has a runtime directory at the same path in a mount namespace of its own, and both the same /dev/shm."""
+    make_stream(broker)
+    shm = broker.shm_directory()
+    broker.kill()
+    other = os.open(shm, os.O_RDONLY)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        broker.start(wait=False)
+        assert broker.process.wait(20) == 1 and "mount namespace" in broker.log_text()
+    finally:
+        os.close(other)
+    broker.start()
+    assert broker.connect().call("Show", name="s")[0]["lanes"]
 
 
 def test_an_attachment_that_the_broker_never_heard_of_is_lost(broker):
