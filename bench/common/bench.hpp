@@ -38,7 +38,7 @@ enum class Wait { spin, block };
 
 // The command line, the same for every contender (the driver pins processes to CPUs):
 //   ROLE --size BYTES --count MESSAGES --path DIRECTORY [--wait spin|block] [--batch N]
-//   [--capacity BYTES] [--align 16|64] [--variant NAME] [--touch all|ends] [--seconds S]
+//   [--takes N] [--capacity BYTES] [--align 16|64] [--variant NAME] [--touch all|ends] [--seconds S]
 // The role `alone` is for programs that measure something without a partner; they get --seconds.
 struct Arguments {
   Role role = Role::send;
@@ -46,7 +46,8 @@ struct Arguments {
   std::uint64_t count = 1000;
   std::string path;  // a directory for this run alone: sockets, files, names are made from it
   Wait wait = Wait::spin;
-  std::size_t batch = 1;
+  std::size_t batch = 1;  // messages sent at once
+  std::size_t takes = 0;  // messages received at once; 0: as many as are sent at once
   std::uint64_t capacity = 1u << 20;  // bytes of each ring, where a contender has rings
   std::uint32_t align = 16;
   std::string variant;  // a contender's own choice
@@ -85,6 +86,7 @@ inline Arguments parse(int argc, char** argv) {
     else if (option == "--size") arguments.size = std::stoull(value);
     else if (option == "--count") arguments.count = std::stoull(value);
     else if (option == "--batch") arguments.batch = std::stoull(value);
+    else if (option == "--takes") arguments.takes = std::stoull(value);
     else if (option == "--capacity") arguments.capacity = std::stoull(value);
     else if (option == "--variant") arguments.variant = value;
     else if (option == "--seconds") arguments.seconds = std::stod(value);
@@ -337,8 +339,9 @@ void receive(Transport& transport, const Arguments& arguments) {
   begin = monotonic_ns();
   cpu = cpu_seconds();
   if constexpr (Transport::kBatches) {
-    if (arguments.batch > 1)
-      while (number < arguments.count) transport.receive_many(check, arguments.batch);
+    const std::size_t takes = arguments.takes > 0 ? arguments.takes : arguments.batch;
+    if (takes > 1)
+      while (number < arguments.count) transport.receive_many(check, takes);
   }
   while (number < arguments.count) transport.receive(check);
   const double seconds = 1e-9 * static_cast<double>(monotonic_ns() - begin);
@@ -363,7 +366,7 @@ int run_alone(int argc, char** argv, Work&& work) {
 template <class Transport>
 int run(int argc, char** argv) {
   return run_alone(argc, argv, [](const Arguments& arguments) {
-    if (arguments.batch > 1 && !Transport::kBatches) fail("this contender has no batches");
+    if ((arguments.batch > 1 || arguments.takes > 1) && !Transport::kBatches) fail("this contender has no batches");
     Transport transport(arguments);
     switch (arguments.role) {
       case Role::ping: ping(transport, arguments); break;

@@ -93,6 +93,7 @@ _system_python = ("python3",)
 CONTENDERS = {contender.name: contender for contender in [
     program("raw_ring"),
     program("futex_pingpong"),
+    program("bare_steps"),
     *(program(f"atoll_{name}", broker=True) for name in ["stream", "crowd", "first"]),
     *(program(f"atoll_{name}") for name in ["idle", "many"]),  # with brokers of their own
     program("boost_queue", "boost"),

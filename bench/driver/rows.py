@@ -24,7 +24,8 @@ class Row:
     metric: str
     size: int = 64
     wait: str = "block"
-    batch: int = 1
+    batch: int = 1  # messages sent at once
+    takes: int = 0  # messages received at once; 0: as many as are sent at once
     variant: str = ""
     touch: str = "all"
     cpus: tuple = (0, 1)  # of the starting and of the accepting process; (): where the kernel wants
@@ -36,13 +37,16 @@ class Row:
 
     @property
     def id(self):
-        parts = [self.section, self.contender, self.wait, f"batch{self.batch}" if self.batch > 1 else "", self.variant,
+        parts = [self.section, self.contender, self.wait, f"batch{self.batch}" if self.batch > 1 else "",
+                 f"takes{self.takes}" if self.takes else "", self.variant,
                  self.touch if self.touch != "all" else ""]
         return "/".join(part for part in parts if part)
 
     def arguments(self, count, seconds):
         out = ["--size", str(self.size), "--count", str(count), "--wait", self.wait, "--batch", str(self.batch),
                "--capacity", str(self.capacity or CAPACITY[self.size]), "--align", str(ALIGN[self.size])]
+        if self.takes:
+            out += ["--takes", str(self.takes)]
         if self.alone:
             out += ["--seconds", f"{seconds:g}"]
         if self.touch != "all":
@@ -119,6 +123,7 @@ def _add_cpp(add, name, size, text):
     add(f"cpp/{name}/rate", f"{text}, rate", [
         ("raw ring", "raw_ring", raw),
         ("Atoll send, receive", "atoll_stream", {}),
+        *([("Atoll send, receive_many", "atoll_stream", {"takes": BATCH})] if size <= 1024 else []),
         ("Atoll loan, receive", "atoll_stream", {"variant": "loan"}),
         *([("Atoll, group that is shared", "atoll_stream", {"variant": "shared"}),
            ("raw ring with a terminator", "raw_ring", {**raw, "variant": "terminator"})] if small else []),
@@ -216,6 +221,7 @@ def _add_python_and_node(add):
 def _add_once(add):
     first = {"metric": "figures", "alone": True, "cpus": (), "fields": (("ms", "ms"),)}
     add("first", "From connect to the first message received (lane of 256 KiB), ms", [
+        ("the bare steps, without Atoll", "bare_steps", {}),
         ("C++, broker running", "atoll_first", {}),
         ("C++, no broker yet", "atoll_first", {"variant": "none"}),
         ("Python, broker running", "py_first", {}),

@@ -60,14 +60,14 @@ def _targets():
     ratio("C++ 64 B spinning p50: iceoryx2", spin + "atoll_stream/spin", spin + "iceoryx2/spin", 1, **at)
     ratio("C++ 64 B spinning p99: Aeron", spin + "atoll_stream/spin", spin + "aeron/spin", 0.2, least=False, field="p99")
     rate = "cpp/64B/rate/"
-    ratio("C++ 64 B rate, send: raw ring", rate + "atoll_stream/block", rate + "raw_ring/spin", 0.75)
+    ratio("C++ 64 B rate, send, receive_many: raw ring", rate + "atoll_stream/block/takes64", rate + "raw_ring/spin", 0.75)
     ratio("C++ 64 B rate, send_many or loan: raw ring", (rate + "atoll_stream/block/batch64", rate + "atoll_stream/block/loan"),
           rate + "raw_ring/spin", 0.9)
     ratio("C++ 64 B rate, send: Aeron", rate + "atoll_stream/block", rate + "aeron/spin", 5)
-    for name in ["1KiB", "64KiB", "1MiB"]:
+    for name, row, calls in [("1KiB", "atoll_stream/block/takes64", "send, receive_many"), ("64KiB", "atoll_stream/block", "send"), ("1MiB", "atoll_stream/block", "send")]:
         rate = f"cpp/{name}/rate/"
         text = name.replace("KiB", " KiB").replace("MiB", " MiB")
-        ratio(f"C++ {text} rate, send: raw ring", rate + "atoll_stream/block", rate + "raw_ring/spin", 0.9)
+        ratio(f"C++ {text} rate, {calls}: raw ring", rate + row, rate + "raw_ring/spin", 0.9)
     over = "cpp/1MiB/hand-over/"
     ratio("C++ 1 MiB lent, not copied, p50: 64 B", over + "atoll_stream/spin/loan/ends", over + "atoll_stream/spin", 1.3, **at)
     ratio("C++ 1 MiB written and read p50: iceoryx", over + "atoll_stream/spin/loan", over + "iceoryx/spin", 1, **at)
