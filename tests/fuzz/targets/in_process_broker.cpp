@@ -91,7 +91,7 @@ Line::Line(Broker& broker) : broker_(broker), id_(broker.next_connection_++) {
   protocol::UniqueFd theirs(pair[1]);
   protocol::UniqueFd pidfd;
   static const Process self = [&] { return peer_of(theirs.get(), pidfd).value(); }();
-  pidfd = open_process(self);
+  pidfd = std::move(open_process(self).value());
   auto made = std::make_unique<Connection>(*broker.loop, id_, std::move(theirs), self, std::move(pidfd), broker.events_);
   require(made->start().has_value(), "a connection can be watched");
   broker.connections.emplace(id_, std::move(made));
