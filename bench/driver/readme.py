@@ -19,18 +19,17 @@ PROCESSES = ("more processes than CPUs: which of them runs where is the schedule
              "of one pair from round to round, as the range shows")
 NODE = "what a call and an object cost in V8, for which [docs/performance.md](../docs/performance.md#node) has a table; `receiveBatch` and `sendMany` spare it"
 PYTHON = "a message is an object that holds the record and gives it back, 700 instructions in a batch and 990 alone; an empty call makes nothing"
-CACHES = ("the bare system calls without which no broker could do it take half of the millisecond alone (`peers/bare_steps.cpp`). The rest is not one step: a second stream of "
-          "the same process takes 1.2 ms, a hundredth 0.7. A broker and a client that do this for the first time in a while find nothing in any cache, in some 150 "
-          "system calls, five files and two manifests written; two thirds of the broker's share is the kernel's")
+CACHES = ("not one step: a second stream of the same process takes 1.2 ms, a hundredth 0.7. A broker and a client that do this for the first time in a while "
+          "find nothing in any cache, in some 190 system calls, five files and two manifests written; two thirds of the broker's share is the kernel's")
 WHY = {
     "C++ 64 B spinning p50: raw ring": "a reader that must survive its death writes its position, and a view is made of what was read: some 50 instructions more",
     "C++ 64 B spinning p99: Aeron": "the raw ring's own p99 is no better; a fifth of Aeron's is less than a cache line takes from one CPU to the other: the limit is the machine's",
     "C++ 64 B rate, send: raw ring": "118 instructions for a message received and 85 for one sent, twice the raw ring's (positions that survive a death, checks of "
-                                     "what is read), so that fewer cache lines are on their way at once; `send_many` and `receive_many` need half of them",
+                                     "what is read), so that fewer cache lines are on their way at once; `receive_many` needs half of them",
     "C++ 1 KiB rate, send: raw ring": "the reader is what holds it up: 118 instructions beside the 200 that sum a message",
-    "C++ 64 B rate, send, receive_many: raw ring": "52 instructions for a message received and 85 for one sent (positions that survive a death, checks of what is read); "
+    "C++ 64 B rate, send, receive_many: raw ring": "51 instructions for a message received and 85 for one sent (positions that survive a death, checks of what is read); "
                                                    "`send_many` is far above it",
-    "C++ 1 KiB rate, send, receive_many: raw ring": "the reader is what holds it up: 52 instructions beside the 200 that sum a message, and it passes twice over the headers' cache lines",
+    "C++ 1 KiB rate, send, receive_many: raw ring": "the reader is what holds it up: 51 instructions beside the 200 that sum a message, and it passes twice over the headers' cache lines",
     "C++ 1 MiB lent, not copied, p50: 64 B": "three cache lines change hands instead of two, and a record begins a lap or asks for room now and then",
     "C++ 1 MiB written and read p50: iceoryx": "as fast as memory: both copy into a chunk that is in the cache and sum it there",
     **{f"crowd {shape}, rate: 1x1": PROCESSES for shape in ("2x1", "4x1", "8x1", "1x2 groups", "1x4 groups", "1x8 groups", "2x2", "4x4")},

@@ -37,10 +37,10 @@ std::vector<std::string> listed(int directory) {
   return names ? std::move(*names) : std::vector<std::string>();
 }
 
-// Did its producer say that nothing more will come? True where that cannot be told.
-bool finished(Segment& segment, const Lane& lane) {
+// Did its producer say that nothing more will come? `unknown`: the answer where the file cannot be looked into now.
+bool finished(Segment& segment, const Lane& lane, bool unknown) {
   auto mapping = map_segment_file(segment, *segment.file(Role::lane, lane.number));
-  bool found = true;
+  bool found = unknown;
   if (mapping) static_cast<void>(guarded([&] { found = (*mapping)->as<protocol::LaneHeader>()->finished.load_acquire() != 0; }));
   return found;
 }
@@ -123,7 +123,7 @@ void find_drained_lanes(Broker& broker, uid_t uid, bool apply, Findings& out) {
     const Lane& first = segment->lanes.begin()->second;  // stays
     for (const auto& [number, lane] : segment->lanes)
       // One that says finished must stay if no other says so: readers would not hear of the end.
-      if (!lane.owner && !lane.damaged && number != first.number && drained(*segment, lane) && (!finished(*segment, lane) || finished(*segment, first)))
+      if (!lane.owner && !lane.damaged && number != first.number && drained(*segment, lane) && (!finished(*segment, lane, true) || finished(*segment, first, false)))
         idle.push_back(number);
     for (const unsigned number : idle) {
       const std::uint64_t size = segment->file(Role::lane, number)->size;

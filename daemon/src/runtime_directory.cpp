@@ -148,13 +148,13 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const Options& options) {
     // The lock in the runtime directory is not seen by a broker in another mount namespace, whose directory has the same path
     // and whose /dev/shm is the same: as in containers that share it.
     if (shm && ::flock(shm->get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EWOULDBLOCK && attempt < 10) {  // somebody who cleans up looks at it, perhaps
+      const int why = errno;
+      if (why == EWOULDBLOCK && attempt < 10) {  // somebody who cleans up looks at it, perhaps
         ::poll(nullptr, 0, 10);
         continue;
       }
-      return fail(errno == EWOULDBLOCK ? Errc::broker_running : Errc::system_error,
-                  "another broker already serves a directory " + runtime.path + " and uses " + runtime.shm_path + (errno == EWOULDBLOCK ? "" : std::string(": ") + std::strerror(errno)),
-                  {}, 0, "stop that one (it may run in another container or mount namespace), or give this one another --socket");
+      if (why != EWOULDBLOCK) return fail_errno(why, "locking " + runtime.shm_path);
+      return fail(Errc::broker_running, "another broker already serves a directory " + runtime.path + " and uses " + runtime.shm_path, {}, 0, "stop that one (it may run in another container or mount namespace), or give this one another --socket");
     }
     auto written = shm ? replace_file_at(shm->get(), "runtime", runtime.path + "\n", false, runtime.shm_path + "/runtime") : Result<void>(fail(shm.error()));
     if (written) {

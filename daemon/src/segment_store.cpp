@@ -345,8 +345,6 @@ void SegmentStore::remove_strays(Segment& segment) noexcept {
   }
 }
 
-constexpr std::uint64_t kUnknownProducer = ~0ull;
-
 Result<void> SegmentStore::adopt_files(Segment& segment) {
   for (const protocol::ManifestFile& file : segment.manifest.files) {
     auto fd = open_segment_file(segment, file, false);
@@ -363,8 +361,9 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
           header.state.raw == static_cast<std::uint32_t>(protocol::LaneState::closed))
         lane.state = protocol::LaneState::closed;
       lane.last_uid = segment.manifest.uid;
-      // Who had it before may still write to it: it is not given on.
-      if (segment.manifest.backing == Backing::memfd) lane.producer_id = kUnknownProducer;
+      // Who had it before may still write to it: a lane that had a producer, whoever that was, is not given on.
+      constexpr std::uint64_t kSomebody = ~0ull;
+      if (segment.manifest.backing == Backing::memfd) lane.producer_id = kSomebody;
       segment.lanes[lane.number] = std::move(lane);
     }
     if (file.role == Role::group) {
