@@ -48,6 +48,10 @@ Result<void> Broker::start() {
   auto policy = NamePolicy::make(options.name_prefixes);
   if (!policy) return fail(policy.error());
   name_policy = std::move(*policy);
+  for (const auto& [user, own] : options.user_overrides) {
+    uid_t uid = 0;
+    if (!user_id(user, uid)) spdlog::warn("user-limit is for '{}', who is no user here", user);
+  }
   started_ns = real_ns();
   started_monotonic_ns = monotonic_ns();
   auto opened = RuntimeDirectory::open(options);
@@ -179,6 +183,7 @@ void Broker::check_unseen(SlotKey key) {
 Result<void> Broker::write_journal() {
   std::vector<nlohmann::json> entries{{{"t", "journal"}, {"version", kJournalVersion}, {"epoch", epoch}}};
   slots->save(entries, store->generation());
+  store->save(entries);
   return journal.rewrite(entries);
 }
 

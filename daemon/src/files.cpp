@@ -285,6 +285,12 @@ std::uint64_t allocated_bytes_at(int directory, const std::string& name) noexcep
   return bytes;
 }
 
+Result<FileIdentity> identity_of(int fd, const std::string& what) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return fail_errno(errno, "fstat of " + what);
+  return FileIdentity{status.st_dev, status.st_ino};
+}
+
 Result<std::uint64_t> file_size(int fd, const std::string& what) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return fail_errno(errno, "fstat of " + what);

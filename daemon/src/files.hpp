@@ -6,6 +6,7 @@
 #pragma once
 
 #include <boost/interprocess/mapped_region.hpp>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -36,6 +37,14 @@ class Mapping {
  private:
   boost::interprocess::mapped_region region_;
 };
+
+// Which file it is: no other has these two as long as it is there, and of memory without a name none ever gets them again.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  auto operator<=>(const FileIdentity&) const = default;
+};
+Result<FileIdentity> identity_of(int fd, const std::string& what);
 
 struct FileSystemRoom {
   std::uint64_t total = 0;

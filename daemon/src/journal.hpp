@@ -11,11 +11,13 @@
 //   {"t":"created","name":N,"generation":G}
 //   {"t":"removing","name":N,"generation":G,"directory":D}        INTENT
 //   {"t":"removed","name":N,"generation":G}
+//   {"t":"memory","name":N,"generation":G,"role":R,"index":I,"device":D,"inode":J}   which file a memfd is
+//   {"t":"lane","name":N,"generation":G,"lane":L,"uid":U,"dead":B}   whose a lane was that nobody holds, and whether that process has ended
 //   {"t":"slot","slot":S,"generation":G,"pid":P,"uid":U,"start":T,"token":K,"command":C}
 //   {"t":"gone","slot":S,"generation":G}
 //   {"t":"attached","id":A,"slot":S,"slot_generation":G,"name":N,"generation":G,"role":R,"writable":W,
-//    "lane":L,"producer":P | "group":I,"incarnation":J,"group_name":N}
-//   {"t":"detached","id":A}
+//    "lane":L,"producer":P,"uid":U | "group":I,"incarnation":J,"group_name":N}
+//   {"t":"detached","id":A,"dead":B}                              given back, or its process has ended
 #pragma once
 
 #include <cstdint>

@@ -108,14 +108,15 @@ std::uint64_t Limits::bytes_of_all(bool in_files) const {
   return sum;
 }
 
-Result<void> Limits::check_bytes(const Process& who, const protocol::Manifest& manifest, std::uint64_t bytes, int directory, const std::string& where) {
+Result<void> Limits::check_bytes(const Process& who, const protocol::Manifest& manifest, std::uint64_t bytes, bool there, int directory,
+                                 const std::string& where) {
   const std::string& name = manifest.name;
   const bool in_files = manifest.backing == protocol::Backing::file;
   auto room = room_of(directory, where);
   if (!room) return fail(room.error());
   // Too little memory before a limit: it is what the operator of a small container must hear.
   const std::uint64_t floor = room->total / 10;
-  if (bytes > room->free)
+  if (!there && bytes > room->free)
     return fail(Errc::no_space,
                 "'" + name + "' needs " + std::to_string(bytes) + " bytes, " + where + " has " + std::to_string(room->free) + " of " +
                     std::to_string(room->total) + " free",
@@ -154,7 +155,8 @@ Result<void> Limits::check_memfds(const Process& who, const protocol::Manifest& 
   return check(who, manifest.uid, of_user, more, memfd_limit(of(manifest.uid)), "memfd files", manifest.name);
 }
 
-Result<void> Limits::check_segment(const Process& who, const protocol::Manifest& draft, std::uint64_t bytes, int directory, const std::string& where) {
+Result<void> Limits::check_segment(const Process& who, const protocol::Manifest& draft, std::uint64_t bytes, bool there, int directory,
+                                   const std::string& where) {
   Tally of_user;
   for (const auto& [other, segment] : store_.all())
     if (segment->manifest.uid == draft.uid) of_user.add(segment->maker);
@@ -162,7 +164,7 @@ Result<void> Limits::check_segment(const Process& who, const protocol::Manifest&
   if (store_.all().size() >= options_.broker_limits.segments) return fail(all_reached(options_.broker_limits.segments, "segments", draft.name));
   // Header, bell and first lane; or data and bell.
   if (auto allowed = check_memfds(who, draft, 3); !allowed) return allowed;
-  return check_bytes(who, draft, bytes, directory, where);
+  return check_bytes(who, draft, bytes, there, directory, where);
 }
 
 Result<void> Limits::check_growth(const Process& who, const Segment& segment, std::uint64_t bytes, bool lane, int directory, const std::string& where) {
@@ -184,7 +186,7 @@ Result<void> Limits::check_growth(const Process& who, const Segment& segment, st
     if (auto allowed = check_guest(who, segment); !allowed) return allowed;
   }
   if (auto allowed = check_memfds(who, segment.manifest, 1); !allowed) return allowed;
-  return check_bytes(who, segment.manifest, bytes, directory, where);
+  return check_bytes(who, segment.manifest, bytes, false, directory, where);
 }
 
 // Of a stream's lanes a user whose stream it is not gets at most half of what the others leave, whether it writes

@@ -43,8 +43,8 @@ class Limits {
   [[nodiscard]] static std::uint64_t bytes_limit(const UserLimits& limits, std::uint64_t total, bool shared) noexcept;
   [[nodiscard]] std::uint64_t bytes_limit_of(uid_t uid, std::uint64_t total) { return bytes_limit(of(uid), total, options_.allow_other_users); }
 
-  // One more segment of `bytes` bytes, on the file system of `directory`, made by `who`.
-  Result<void> check_segment(const Process& who, const protocol::Manifest& draft, std::uint64_t bytes, int directory, const std::string& where);
+  // One more segment of `bytes` bytes, on the file system of `directory`, made by `who`; `there`: its files exist already.
+  Result<void> check_segment(const Process& who, const protocol::Manifest& draft, std::uint64_t bytes, bool there, int directory, const std::string& where);
   // One more lane (or group file) of an existing segment, for `who`, paid by the segment's owner.
   Result<void> check_growth(const Process& who, const Segment& segment, std::uint64_t bytes, bool lane, int directory, const std::string& where);
   // One more connection of this user; then, when it is known which, of this program.
@@ -72,7 +72,7 @@ class Limits {
  private:
   Result<void> check(const Process& who, uid_t payer, const Tally& tally, std::uint64_t more, std::uint64_t most, const std::string& what,
                      const std::string& segment);
-  Result<void> check_bytes(const Process& who, const protocol::Manifest& manifest, std::uint64_t bytes, int directory, const std::string& where);
+  Result<void> check_bytes(const Process& who, const protocol::Manifest& manifest, std::uint64_t bytes, bool there, int directory, const std::string& where);
   Result<void> check_guest(const Process& who, const Segment& segment);
   Result<void> check_memfds(const Process& who, const protocol::Manifest& manifest, std::uint64_t more);
 

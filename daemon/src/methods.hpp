@@ -56,6 +56,7 @@ class Methods {
   Result<std::shared_ptr<Mapping>> give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment);
   Result<Lane*> add_lane(const SegmentPtr& segment, const Process& who);
   Result<void> give_group(const SegmentPtr& segment, const Process& who, Arguments& options, Attachment& attachment, bool& created, bool may_create);
+  bool ends_there(Segment& segment, const protocol::ManifestFile& file, const Failure& failure);
   Result<void> add_fd(Reply& reply, const Segment& segment, const protocol::ManifestFile& file, bool writable);
   void seal_lane(Segment& segment, unsigned lane);
 

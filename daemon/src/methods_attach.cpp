@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "access.hpp"
 #include "atoll/protocol/kill_point.hpp"
@@ -95,6 +96,19 @@ Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protoco
   return {};
 }
 
+// The file of one lane or group that cannot be opened must not keep the others from a client.
+bool Methods::ends_there(Segment& segment, const protocol::ManifestFile& file, const Failure& failure) {
+  if (passes(failure)) return false;
+  if (file.role == Role::group) {
+    broker_.store->lose_group(segment, segment.groups[file.index], failure.message);
+  } else if (file.role == Role::lane) {
+    if (!std::exchange(segment.lanes[file.index].damaged, true)) spdlog::error("{}", failure.message);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 // An idle lane of the stream where there is one, else a new file. Its mapping.
 Result<std::shared_ptr<Mapping>> Methods::give_lane(const SegmentPtr& segment, const Process& who, Attachment& attachment) {
   Lane* chosen = nullptr;
@@ -104,7 +118,7 @@ Result<std::shared_ptr<Mapping>> Methods::give_lane(const SegmentPtr& segment, c
     if (lane.owner || lane.damaged || lane.sealed) continue;
     // A memfd lane is sealed for one producer; of another user who still lives nothing is taken over.
     if (segment->manifest.backing == Backing::memfd && lane.producer_id != 0) continue;
-    if (lane.producer_id != 0 && lane.state != protocol::LaneState::orphaned && lane.last_uid != who.uid) continue;
+    if (lane.producer_id != 0 && !lane.last_gone && lane.last_uid != who.uid) continue;
     Recovery::IdleLane found;
     if (broker_.recovery->settle_idle_lane(*segment, lane, found) != Recovery::LaneResult::sound) continue;
     const bool through = broker_.recovery->groups_come_through(*segment, lane, found);
@@ -264,7 +278,14 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
       may_write = writable;
     }
     if (!wanted) continue;
-    if (auto added = add_fd(reply, *segment, file, may_write); !added) return undo(added.error());
+    if (auto added = add_fd(reply, *segment, file, may_write); !added) {
+      const bool set_aside = ends_there(*segment, file, added.error());
+      if (set_aside && file.role == Role::group && *role == AttachRole::produce) continue;
+      Failure failure = added.error();
+      // Whoever is the first to meet it hears of it.
+      if (set_aside && file.role == Role::lane) failure.fix = "open it again: the stream goes on without this lane";
+      return undo(std::move(failure));
+    }
   }
 
   ATOLL_KILL_POINT("broker.attach.before");
@@ -273,6 +294,7 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     Lane& lane = segment->lanes[*held.lane];
     lane.owner = slot->key;
     lane.last_uid = uid;
+    lane.last_gone = false;
     lane.producer_id = held.producer_id;
     lane.state = protocol::LaneState::owned;
     auto& header = *lane_mapping->as<protocol::LaneHeader>();
@@ -357,12 +379,7 @@ Result<Reply> Methods::refresh(Connection& connection, Arguments& in) {
     const auto& has = lane ? has_lanes : has_groups;
     const auto at = has.find(file.index);
     if (at != has.end() && at->second == file.incarnation) continue;
-    if (auto added = add_fd(reply, segment, file, false); !added) {
-      // One file that was cut must not keep the others from the client.
-      if (passes(added.error())) return fail(added.error());
-      spdlog::error("{}", added.error().message);
-      (lane ? segment.lanes[file.index].damaged : segment.groups[file.index].damaged) = true;
-    }
+    if (auto added = add_fd(reply, segment, file, false); !added && !ends_there(segment, file, added.error())) return fail(added.error());
   }
   for (const auto& [number, incarnation] : has_lanes) {
     const auto at = segment.lanes.find(static_cast<unsigned>(number));

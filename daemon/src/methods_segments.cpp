@@ -256,6 +256,7 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
   draft.name = name;
   draft.uid = connection.peer.uid;
   UniqueFd where;
+  bool there = false;
   if (draft.backing == Backing::file) {
     // On behalf of a user the broker writes only where that user could. As its own user, anywhere it can.
     if (connection.peer.uid != ::geteuid() && connection.peer.uid != 0)
@@ -271,11 +272,12 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
     if (auto saved = broker_.store->find_saved(name, draft.directory)) {
       if (const std::string other = difference(*saved, *asked); !other.empty())
         return fail(Errc::exists_with_other_options, "'" + name + "' exists in " + draft.directory + " with other options: " + other, name);
+      there = true;
     }
   }
   const std::uint64_t needed = bytes_needed(draft);
   const std::string place = draft.backing == Backing::file ? draft.directory : "/dev/shm";
-  if (auto allowed = broker_.limits->check_segment(connection.peer, draft, needed, where ? where.get() : broker_.runtime.shm.get(), place); !allowed)
+  if (auto allowed = broker_.limits->check_segment(connection.peer, draft, needed, there, where ? where.get() : broker_.runtime.shm.get(), place); !allowed)
     return fail(allowed.error());
   bool adopted = false;
   auto made = broker_.store->create(std::move(draft), adopted);

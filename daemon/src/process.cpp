@@ -9,6 +9,9 @@
 
 #include <cstdlib>
 #include <map>
+#include <optional>
+
+#include "clock.hpp"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -16,6 +19,8 @@
 
 namespace atoll_ipc::daemon {
 namespace {
+
+constexpr std::int64_t kUserKnownNs = 5'000'000'000;
 
 // Empty, with errno, if it cannot be read.
 std::string read_small(const std::string& path) {
@@ -122,10 +127,21 @@ bool user_id(const std::string& text, uid_t& uid) {
     uid = static_cast<uid_t>(number);
     return true;
   }
-  const passwd* entry = ::getpwnam(text.c_str());
-  if (entry == nullptr) return false;
-  uid = entry->pw_uid;
-  return true;
+  // Looked up for each rule of each call: the answer, also that there is none, counts for some seconds.
+  struct Answer {
+    std::optional<uid_t> uid;
+    std::int64_t until_ns = 0;
+  };
+  static std::map<std::string, Answer> known;
+  const std::int64_t now = monotonic_ns();
+  auto at = known.find(text);
+  if (at == known.end() || at->second.until_ns < now) {
+    if (known.size() >= 1024) known.clear();
+    const passwd* entry = ::getpwnam(text.c_str());
+    at = known.insert_or_assign(text, Answer{entry != nullptr ? std::optional(entry->pw_uid) : std::nullopt, now + kUserKnownNs}).first;
+  }
+  if (at->second.uid) uid = *at->second.uid;
+  return at->second.uid.has_value();
 }
 
 }  // namespace atoll_ipc::daemon

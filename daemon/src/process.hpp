@@ -38,7 +38,7 @@ Result<protocol::UniqueFd> open_process(const Process& process);
 bool has_ended(int pidfd) noexcept;
 
 std::string user_name(uid_t uid);
-// False if there is no such user. Takes a name or a number.
+// False if there is no such user. Takes a name or a number. Of a name some seconds late.
 bool user_id(const std::string& text, uid_t& uid);
 
 }  // namespace atoll_ipc::daemon

@@ -183,6 +183,8 @@ void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint
       if (!guarded([&] { settled = settle_group(file, membership); })) settled.result = Settled::damaged;
     } else if (passes(mapping.error())) {
       settled.result = Settled::busy;
+    } else {
+      store_.lose_group(*segment, group, mapping.error().message);
     }
     if (settled.result == Settled::busy) {
       loop_.after(next_delay_ns, [this, weak = std::weak_ptr<Segment>(segment), id, incarnation, next_delay_ns] {
@@ -190,7 +192,7 @@ void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint
       });
       return;
     }
-    if (settled.result == Settled::damaged) {
+    if (settled.result == Settled::damaged && !group.damaged) {
       group.damaged = true;
       spdlog::error("'{}' group '{}' is damaged: its file holds values that no consumer writes", segment->name(), group.name);
     }
@@ -213,6 +215,7 @@ void Recovery::release(Attachment attachment, bool dead) {
       const auto at = segment.lanes.find(*attachment.lane);
       if (at != segment.lanes.end() && at->second.owner == attachment.slot) {
         at->second.state = dead ? LaneState::orphaned : LaneState::closed;
+        at->second.last_gone = dead;
         at->second.owner.reset();
         end_lane(attachment.segment, *attachment.lane, at->second.incarnation);
       }
@@ -226,7 +229,7 @@ void Recovery::release(Attachment attachment, bool dead) {
       }
     }
   }
-  slots_.detach(attachment.id);
+  slots_.detach(attachment.id, dead);
 }
 
 void Recovery::process_ended(SlotKey key) {

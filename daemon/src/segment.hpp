@@ -33,6 +33,7 @@ struct Lane {
   protocol::LaneState state = protocol::LaneState::closed;
   std::optional<SlotKey> owner;
   uid_t last_uid = 0;          // of the last owner
+  bool last_gone = false;      // whose process has ended: nobody else writes here any more
   std::uint64_t producer_id = 0;
   bool damaged = false;        // not given on
   bool sealed = false;         // a memfd lane that nobody can map writable any more
@@ -54,6 +55,7 @@ struct Segment {
   UniqueFd directory;          // of its files; empty for memfd
   std::string directory_path;  // its absolute path; empty for memfd
   std::map<std::pair<protocol::Role, unsigned>, UniqueFd> memfds;
+  std::map<std::pair<protocol::Role, unsigned>, FileIdentity> memory;  // which file each memfd is, also of those to be offered back
   Mapping header;  // a stream's header file; the first page of a bytes segment's data file
   Mapping bell;
   std::map<unsigned, Lane> lanes;

@@ -99,12 +99,16 @@ Result<UniqueFd> create_segment_file(Segment& segment, protocol::ManifestFile& f
   if (file.role != protocol::Role::lane) ::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_SEAL);
   auto copy = reopen(fd->get(), true, what);
   if (!copy) return copy;
+  auto identity = identity_of(fd->get(), what);
+  if (!identity) return fail(identity.error());
+  segment.memory[{file.role, file.index}] = *identity;
   segment.memfds[{file.role, file.index}] = std::move(*fd);
   return copy;
 }
 
 void remove_segment_file(Segment& segment, const protocol::ManifestFile& file) noexcept {
   segment.memfds.erase({file.role, file.index});
+  segment.memory.erase({file.role, file.index});
   try {
     if (segment.directory) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
   } catch (const std::bad_alloc&) {

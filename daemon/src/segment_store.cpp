@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -19,6 +20,22 @@ namespace atoll_ipc::daemon {
 using nlohmann::json;
 using protocol::Backing;
 using protocol::Role;
+
+namespace {
+
+json memory_entry(const Segment& segment, Role role, unsigned index, const FileIdentity& identity) {
+  return {{"t", "memory"},           {"name", segment.name()}, {"generation", segment.manifest.generation}, {"role", protocol::role_name(role)}, {"index", index},
+          {"device", identity.device}, {"inode", identity.inode}};
+}
+
+// Two brokers with runtime directories of their own may be told of the same data. For as long as the directory is open it is ours.
+Result<void> claim_directory(const Segment& segment) {
+  if (segment.manifest.backing != Backing::file || ::flock(segment.directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return {};
+  return fail(Errc::in_use, "another broker has the data of '" + segment.name() + "' in " + segment.directory_path, segment.name(), 0,
+              "use that broker's socket, or stop it and restart this one");
+}
+
+}  // namespace
 
 Result<UniqueFd> open_data_directory(const std::string& path) {
   int opened;
@@ -134,6 +151,7 @@ Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted)
     auto directory = make_directory_at(shm ? runtime_.shm.get() : above.get(), segment->directory_name(), where);
     if (!directory) return undo(directory.error());
     segment->directory = std::move(*directory);
+    if (auto claimed = claim_directory(*segment); !claimed) return undo(claimed.error());
   }
   ATOLL_KILL_POINT("broker.create.directory");
   try {
@@ -147,8 +165,39 @@ Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted)
   return segment;
 }
 
+// Before the manifest that names the file: whoever gets a descriptor of it can be known again.
+void SegmentStore::journal_memory(const Segment& segment, Role role, unsigned index) {
+  const auto at = segment.memory.find({role, index});
+  if (at != segment.memory.end()) journal_.append(memory_entry(segment, role, index, at->second));
+}
+
+void SegmentStore::save(std::vector<json>& entries) const {
+  for (const auto& [name, segment] : segments_) {
+    for (const auto& [which, identity] : segment->memory) entries.push_back(memory_entry(*segment, which.first, which.second, identity));
+    for (const auto& [number, lane] : segment->lanes)
+      if (lane.producer_id != 0 && !lane.owner)
+        entries.push_back({{"t", "lane"}, {"name", name}, {"generation", segment->manifest.generation}, {"lane", number}, {"uid", lane.last_uid}, {"dead", lane.last_gone}});
+  }
+}
+
+SegmentStore::Remembered::Remembered(const Replay& replay) {
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> lane_of;  // by attachment
+  for (const json& entry : replay.entries) {
+    const std::string type = entry["t"];
+    const std::uint64_t generation = entry_number(entry, "generation");
+    if (type == "memory") memory[{generation, entry_text(entry, "role"), entry_number(entry, "index")}] = {entry_number(entry, "device"), entry_number(entry, "inode")};
+    if ((type == "attached" || type == "lane") && entry.contains("lane") && entry.contains("uid")) {
+      const std::pair lane{generation, entry_number(entry, "lane")};
+      producers[lane] = {static_cast<uid_t>(entry_number(entry, "uid")), entry_flag(entry, "dead")};
+      if (type == "attached") lane_of[entry_number(entry, "id")] = lane;
+    }
+    if (const auto at = lane_of.find(entry_number(entry, "id")); type == "detached" && at != lane_of.end()) producers[at->second].gone = entry_flag(entry, "dead");
+  }
+}
+
 Result<void> SegmentStore::finish_creation(const SegmentPtr& segment) {
   if (auto made = create_control_files(*segment); !made) return made;
+  for (const protocol::ManifestFile& file : segment->manifest.files) journal_memory(*segment, file.role, file.index);
   ATOLL_KILL_POINT("broker.create.files");
   if (!guarded([&] { (segment->stream() ? segment->stream_header()->broker_epoch : segment->bytes_header()->broker_epoch).store_relaxed(epoch_); }))
     return fail(Errc::truncated_file, "the header of '" + segment->name() + "' was cut while it was made", segment->name());
@@ -174,6 +223,7 @@ void SegmentStore::unlink_files(Segment& segment) {
   // Manifests first: without one the rest is litter that a restart removes.
   ::unlinkat(runtime_.segments.get(), (protocol::path_component(segment.name()) + ".json").c_str(), 0);
   ATOLL_KILL_POINT("broker.remove.manifest");
+  if (segment.broken && segment.broken->code == Errc::in_use) return;  // another broker's
   segment.memfds.clear();
   // By the directory that is open: looking for another way in takes a descriptor.
   if (segment.directory) {
@@ -256,6 +306,7 @@ Result<void> SegmentStore::finish_interrupted(const Replay& replay) {
 
 Result<void> SegmentStore::adopt_all(const Replay& replay, std::uint64_t epoch) {
   epoch_ = epoch;
+  remembered_ = Remembered(replay);
   if (auto finished = finish_interrupted(replay); !finished) return finished;
   auto files = list_directory(runtime_.segments.get());
   if (!files) return fail(files.error());
@@ -267,6 +318,7 @@ Result<void> SegmentStore::adopt_all(const Replay& replay, std::uint64_t epoch) 
     if (file.size() > 5 && file.compare(file.size() - 5, 5, ".json") == 0)
       if (auto adopted = adopt_manifest(file); !adopted) return adopted;
   }
+  remembered_ = {};
   return {};
 }
 
@@ -312,6 +364,9 @@ Result<void> SegmentStore::adopt(Segment& segment) {
   const protocol::Manifest& manifest = segment.manifest;
   if (manifest.backing == Backing::memfd) {
     segment.awaiting_memory = true;
+    for (const protocol::ManifestFile& file : manifest.files)
+      if (const auto at = remembered_.memory.find({manifest.generation, protocol::role_name(file.role), file.index}); at != remembered_.memory.end())
+        segment.memory[{file.role, file.index}] = at->second;
     return fail(Errc::segment_lost, "the memory of '" + manifest.name + "' had no name and nobody has offered it back", manifest.name);
   }
   const bool shm = manifest.backing == Backing::shm;
@@ -328,6 +383,7 @@ Result<void> SegmentStore::adopt(Segment& segment) {
     return fail(Errc::truncated_file, "the files of '" + manifest.name + "' are gone (" + directory.error().message + ")", manifest.name);
   segment.directory = std::move(*directory);
   segment.directory_path = (shm ? runtime_.shm_path : manifest.directory) + "/" + segment.directory_name();
+  if (auto claimed = claim_directory(segment); !claimed) return claimed;
   return adopt_files(segment);
 }
 
@@ -345,10 +401,13 @@ void SegmentStore::remove_strays(Segment& segment) noexcept {
   }
 }
 
+// A lane or group whose file cannot be opened is damaged, and the others are not.
 Result<void> SegmentStore::adopt_files(Segment& segment) {
   for (const protocol::ManifestFile& file : segment.manifest.files) {
     auto fd = open_segment_file(segment, file, false);
-    if (!fd) return fail(fd.error());
+    const bool part = file.role == Role::lane || file.role == Role::group;
+    if (!fd && (!part || passes(fd.error()))) return fail(fd.error());
+    if (!fd) spdlog::error("{}", fd.error().message);
     segment.next_incarnation = std::max(segment.next_incarnation, file.incarnation + 1);
     if (file.role == Role::lane) {
       Lane lane;
@@ -356,14 +415,20 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
       lane.incarnation = file.incarnation;
       // Whoever owned it is named by the journal; until then it is nobody's.
       lane.state = protocol::LaneState::orphaned;
+      lane.damaged = !fd;
       protocol::LaneHeader header{};
-      if (::pread(fd->get(), static_cast<void*>(&header), sizeof header, 0) == sizeof header &&
+      if (fd && ::pread(fd->get(), static_cast<void*>(&header), sizeof header, 0) == sizeof header &&
           header.state.raw == static_cast<std::uint32_t>(protocol::LaneState::closed))
         lane.state = protocol::LaneState::closed;
       lane.last_uid = segment.manifest.uid;
-      // Who had it before may still write to it: a lane that had a producer, whoever that was, is not given on.
+      // Who had it before may still write to it. A memfd lane counts as one that had a producer, whoever that was.
       constexpr std::uint64_t kSomebody = ~0ull;
       if (segment.manifest.backing == Backing::memfd) lane.producer_id = kSomebody;
+      if (const auto at = remembered_.producers.find({segment.manifest.generation, lane.number}); at != remembered_.producers.end()) {
+        lane.last_uid = at->second.uid;
+        lane.last_gone = at->second.gone;
+        lane.producer_id = kSomebody;
+      }
       segment.lanes[lane.number] = std::move(lane);
     }
     if (file.role == Role::group) {
@@ -372,6 +437,7 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
       group.incarnation = file.incarnation;
       group.name = file.group;
       group.flags = file.group_flags;
+      group.damaged = !fd;
       segment.groups[group.id] = std::move(group);
     }
   }
@@ -380,7 +446,9 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
   std::uint64_t lanes = 0;
   std::uint32_t groups = 0;
   for (const auto& [number, lane] : segment.lanes) lanes |= 1ull << number;
-  for (const auto& [id, group] : segment.groups) groups |= 1u << id;
+  // Producers could not learn how far a damaged group has read.
+  for (const auto& [id, group] : segment.groups)
+    if (!group.damaged) groups |= 1u << id;
   const bool whole = guarded([&] {
     if (segment.stream()) {
       protocol::SegmentHeader& header = *segment.stream_header();
@@ -403,20 +471,17 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
 }
 
 bool SegmentStore::offer_memory(const UniqueFd& fd) {
-  // The file's own header page says where it belongs. Only memory that we made (it is ours, sealed) counts.
-  protocol::HeaderPage page{};
-  struct stat status {};
-  const int seals = ::fcntl(fd.get(), F_GET_SEALS);
-  if (::fstat(fd.get(), &status) != 0 || status.st_uid != ::geteuid() || seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW) ||
-      ::pread(fd.get(), &page, sizeof page, 0) != sizeof page)
-    return false;
+  const auto offered = identity_of(fd.get(), "a descriptor that was offered");
+  if (!offered) return false;
+  // By the journal, never by what stands in the file: that a producer may have written.
   for (auto& [name, segment] : segments_) {
-    if (!segment->awaiting_memory || segment->manifest.uuid != page.uuid || segment->manifest.generation != page.generation) continue;
-    const auto role = static_cast<Role>(page.role);
-    if (segment->file(role, page.index) == nullptr || segment->memfds.count({role, page.index}) != 0) return false;
+    if (!segment->awaiting_memory) continue;
+    const auto at = std::find_if(segment->memory.begin(), segment->memory.end(), [&](const auto& entry) { return entry.second == *offered; });
+    if (at == segment->memory.end()) continue;
+    if (segment->memfds.count(at->first) != 0) return false;
     auto writable = reopen(fd.get(), true, "memory of '" + name + "'");
     if (!writable) return false;
-    segment->memfds[{role, page.index}] = std::move(*writable);
+    segment->memfds[at->first] = std::move(*writable);
     if (segment->memfds.size() < segment->manifest.files.size()) return true;
     segment->awaiting_memory = false;
     if (auto adopted = adopt_files(*segment); !adopted) {
@@ -426,8 +491,8 @@ bool SegmentStore::offer_memory(const UniqueFd& fd) {
     segment->broken.reset();
     segment->manifest_text = protocol::manifest_text(segment->manifest);
     for (auto& [number, lane] : segment->lanes) {
-      const int lane_seals = ::fcntl(segment->memfds[{Role::lane, number}].get(), F_GET_SEALS);
-      lane.sealed = (lane_seals & F_SEAL_FUTURE_WRITE) != 0;
+      const int seals = ::fcntl(segment->memfds[{Role::lane, number}].get(), F_GET_SEALS);
+      lane.sealed = (seals & F_SEAL_FUTURE_WRITE) != 0;
     }
     spdlog::info("'{}' adopted from its clients' memory", name);
     return true;

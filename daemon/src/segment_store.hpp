@@ -8,6 +8,8 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "journal.hpp"
 #include "runtime_directory.hpp"
@@ -27,6 +29,8 @@ class SegmentStore {
 
   // At start: what the journal left unfinished, then every manifest. Broken segments are kept, marked.
   Result<void> adopt_all(const Replay& replay, std::uint64_t epoch);
+  // What the next broker must know of segments and cannot read from them.
+  void save(std::vector<nlohmann::json>& entries) const;
 
   [[nodiscard]] SegmentPtr find(const std::string& name) const;
   [[nodiscard]] const std::map<std::string, SegmentPtr>& all() const noexcept { return segments_; }
@@ -43,6 +47,9 @@ class SegmentStore {
   Result<void> remove_lane(Segment& segment, unsigned number);
   Result<Group*> add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start);
   Result<void> remove_group(Segment& segment, unsigned id);
+  // A group whose file cannot be opened: nobody comes to it any more, and no producer that comes could learn how far it has
+  // read. It holds nobody back from here on.
+  void lose_group(Segment& segment, Group& group, const std::string& why);
   // After a restart: the last step of making a group may be missing.
   static Result<void> raise_starts(Segment& segment);
 
@@ -50,7 +57,7 @@ class SegmentStore {
   void changed(Segment& segment);
   void ring(Segment& segment);
 
-  // A file offered by a client that held it: taken if it belongs to a memfd segment that lost its own.
+  // A file offered by a client that held it: taken if it is one that the journal says a lost memfd segment had.
   bool offer_memory(const UniqueFd& fd);
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
@@ -64,6 +71,7 @@ class SegmentStore {
   Result<void> adopt_manifest(const std::string& file_name);
   Result<void> finish_interrupted(const Replay& replay);
   Result<void> finish_creation(const SegmentPtr& segment);
+  void journal_memory(const Segment& segment, protocol::Role role, unsigned index);
   Result<void> unlist(Segment& segment, protocol::Role role, unsigned index);
   void remove_files(Segment& segment) noexcept;
   void unlink_files(Segment& segment);
@@ -72,6 +80,18 @@ class SegmentStore {
   RuntimeDirectory& runtime_;
   Journal& journal_;
   std::map<std::string, SegmentPtr> segments_;
+  // Until every manifest is adopted: what the journal says of files and lanes of a generation.
+  struct Remembered {
+    std::map<std::tuple<std::uint64_t, std::string, std::uint64_t>, FileIdentity> memory;  // by role and index
+    struct Producer {
+      uid_t uid = 0;
+      bool gone = false;
+    };
+    std::map<std::pair<std::uint64_t, std::uint64_t>, Producer> producers;  // by lane: the last one
+    explicit Remembered(const Replay& replay);
+    Remembered() = default;
+  };
+  Remembered remembered_;
   std::uint64_t generation_ = 0;
   std::uint64_t epoch_ = 0;
 };

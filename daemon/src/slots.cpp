@@ -47,7 +47,7 @@ json slot_entry(const Slot& slot) {
           {"library", slot.library}};
 }
 
-json attachment_entry(const Attachment& attachment) {
+json attachment_entry(const Attachment& attachment, uid_t uid) {
   json entry{{"t", "attached"},
              {"id", attachment.id},
              {"slot", attachment.slot.slot},
@@ -59,6 +59,7 @@ json attachment_entry(const Attachment& attachment) {
   if (attachment.lane) {
     entry["lane"] = *attachment.lane;
     entry["producer"] = attachment.producer_id;
+    entry["uid"] = uid;
   }
   if (attachment.group) {
     entry["group"] = *attachment.group;
@@ -123,7 +124,7 @@ Attachment& Slots::attach(Slot& slot, Attachment attachment) {
   if (!slot.journalled) journal_.append(slot_entry(slot));
   ATOLL_KILL_POINT("broker.attach.slot");
   slot.journalled = true;
-  journal_.append(attachment_entry(attachment));
+  journal_.append(attachment_entry(attachment, slot.process.uid));
   ATOLL_KILL_POINT("broker.attach.journal");
   const std::int64_t id = attachment.id;
   hold(slot, std::move(attachment));
@@ -153,10 +154,10 @@ Attachment* Slots::attachment(std::int64_t id) {
   return at == attachments_.end() ? nullptr : &at->second;
 }
 
-void Slots::detach(std::int64_t id) {
+void Slots::detach(std::int64_t id, bool dead) {
   const auto at = attachments_.find(id);
   if (at == attachments_.end()) return;
-  journal_.append({{"t", "detached"}, {"id", id}});
+  journal_.append({{"t", "detached"}, {"id", id}, {"dead", dead}});
   ATOLL_KILL_POINT("broker.detach.journal");
   let_go(at);
 }
@@ -246,7 +247,7 @@ void Slots::save(std::vector<json>& entries, std::uint64_t generation) const {
   for (const auto& [number, slot] : slots_)
     if (slot.journalled) entries.push_back(slot_entry(slot));
   for (const auto& [id, attachment] : attachments_)
-    if (!attachment.segment->removed) entries.push_back(attachment_entry(attachment));
+    if (!attachment.segment->removed) entries.push_back(attachment_entry(attachment, slots_.at(attachment.slot.slot).process.uid));
 }
 
 }  // namespace atoll_ipc::daemon

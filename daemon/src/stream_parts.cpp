@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstring>
+#include <utility>
 
 #include "atoll/protocol/kill_point.hpp"
 #include "bell_tower.hpp"
@@ -40,8 +41,8 @@ Boundary start_in_lane(const std::byte* file, const protocol::RingGeometry& geom
   const std::byte* ring = file + protocol::kPageSize;
   const Boundary tail = stable_tail(lane);
   if (start.from == GroupStart::From::latest) return tail;
-  Boundary at = protocol::earliest_boundary(lane, geometry.capacity);
-  const std::uint64_t wanted = tail.sequence > start.back ? tail.sequence - start.back : 0;
+  const std::uint64_t wanted = start.from == GroupStart::From::back && tail.sequence > start.back ? tail.sequence - start.back : 0;
+  Boundary at = protocol::boundary_before(lane, geometry.capacity, wanted);
   for (std::uint64_t walked = 0; walked <= geometry.capacity && at.position < tail.position;) {
     const protocol::Place place = protocol::look_at(ring, geometry, at.position);
     if (place.span == 0) break;  // empty, or overtaken: the caller raises the cursor afterwards
@@ -131,6 +132,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   auto fd = create_segment_file(segment, file, std::as_bytes(std::span(content.get(), 1)));
   if (!fd) return fail(fd.error());
   ++segment.next_incarnation;
+  journal_memory(segment, Role::lane, number);
   Lane lane;
   lane.number = number;
   lane.incarnation = file.incarnation;
@@ -165,10 +167,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
         positions.incarnation.store_release(file.incarnation);
       });
     }
-    if (!set) {
-      group.damaged = true;
-      spdlog::error("'{}': group '{}' is damaged: its file was cut or replaced", segment.name(), group.name);
-    }
+    if (!set) lose_group(segment, group, mapping ? "its file was cut" : mapping.error().message);
   }
   segment.manifest.files.push_back(file);
   if (auto published = publish(segment); !published) {
@@ -240,6 +239,7 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   auto fd = create_segment_file(segment, file, std::as_bytes(std::span(content.get(), 1)));
   if (!fd) return fail(fd.error());
   ++segment.next_incarnation;
+  journal_memory(segment, Role::group, id);
   segment.manifest.files.push_back(file);
   auto group_mapping = Mapping::map(fd->get(), file.size, true, describe(segment, file));
   auto published = group_mapping ? publish(segment) : Result<void>(fail(group_mapping.error()));
@@ -268,6 +268,14 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   group.name = name;
   group.flags = flags;
   return &(segment.groups[id] = std::move(group));
+}
+
+void SegmentStore::lose_group(Segment& segment, Group& group, const std::string& why) {
+  if (!std::exchange(group.damaged, true)) spdlog::error("'{}' group '{}' is damaged, and holds its producers back no more: {}", segment.name(), group.name, why);
+  const std::uint32_t bit = 1u << group.id;
+  bool held_back = false;
+  static_cast<void>(guarded([&] { held_back = (segment.stream_header()->active_groups.fetch_and(~bit) & bit) != 0; }));
+  if (held_back) changed(segment);
 }
 
 Result<void> SegmentStore::remove_group(Segment& segment, unsigned id) {

@@ -202,9 +202,9 @@ class Broker:
 class Holder:
     """A process of its own that holds things: see holder.py."""
 
-    def __init__(self, broker):
+    def __init__(self, broker, prefix=()):
         here = os.path.dirname(os.path.abspath(__file__))
-        self.process = subprocess.Popen([sys.executable, os.path.join(here, "holder.py"), broker.path],
+        self.process = subprocess.Popen([*prefix, sys.executable, os.path.join(here, "holder.py"), broker.path],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=here)
         self.session = self.do("hello")
 

@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import struct
 
 import pytest
@@ -229,13 +230,9 @@ def edit_file(broker, paths, key, offset, data):
     ("WrongByteOrder", lambda b, p: edit_manifest(b, lambda t: t.replace('"little"', '"big"'))),
     ("BadHeader", lambda b, p: edit_manifest(b, lambda t: t.replace('"uuid": "', '"uuid": "').replace(json.loads(t)["uuid"], "0" * 8 + "-0000-0000-0000-" + "0" * 12))),
     ("BadHeader", lambda b, p: edit_file(b, p, ("header", 0), 0, b"XXXXXXXX")),
-    ("BadHeader", lambda b, p: edit_file(b, p, ("lane", 0), 64, u64(1 << 40))),
     ("WrongByteOrder", lambda b, p: edit_file(b, p, ("header", 0), 0, b"10LLOTAA")),
     ("WrongVersion", lambda b, p: edit_file(b, p, ("bell", 0), 10, u16(7))),
-    ("WrongVersion", lambda b, p: edit_file(b, p, ("lane", 0), 40, u64(1 << 5))),
-    ("TruncatedFile", lambda b, p: os.truncate(p["lane", 0], 5000)),
     ("TruncatedFile", lambda b, p: os.truncate(p["header", 0], 10)),
-    ("TruncatedFile", lambda b, p: os.unlink(p["lane", 0])),
 ])
 def test_a_damaged_segment_has_its_own_error_and_harms_no_other(broker, code, damage):
     connection = make_stream(broker)
@@ -259,6 +256,97 @@ def test_a_damaged_segment_has_its_own_error_and_harms_no_other(broker, code, da
     connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096})
 
 
+SPOILT = [
+    ("its geometry", lambda b, p, part: edit_file(b, p, part, 64, u64(1 << 40))),
+    ("its features", lambda b, p, part: edit_file(b, p, part, 40, u64(1 << 5))),
+    ("its magic", lambda b, p, part: edit_file(b, p, part, 0, b"XXXXXXXX")),
+    ("cut", lambda b, p, part: os.truncate(p[part], 4100)),
+    ("unlinked", lambda b, p, part: os.unlink(p[part])),
+]
+
+
+def stream_with_two_lanes_and_groups(broker):
+    connection = make_stream(broker)
+    for role, more in (("produce", {}), ("produce", {}), ("consume", {"group": "g"}), ("consume", {"group": "h"})):
+        connection.attach("s", role, **more)
+    return connection, file_paths(connection, "s")
+
+
+def roles(files):
+    return sorted((row["role"], row.get("lane", row.get("id", 0))) for row, _ in files)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "restarted"])
+@pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])
+def test_damage_to_a_lanes_file_ends_at_that_lane(broker, spoil, restarted):
+    connection, paths = stream_with_two_lanes_and_groups(broker)
+    if restarted:
+        broker.kill()
+    spoil(broker, paths, ("lane", 0))
+    if restarted:
+        broker.start()
+        connection = broker.connect()
+        connection.hello()
+    else:
+        with pytest.raises(CallError) as error:
+            connection.attach("s", "consume", group="g")
+        assert error.value.name in ("BadHeader", "WrongVersion", "TruncatedFile") and re.search("lane(-| file )0", str(error.value)), "the first to meet it hears of it"
+    _, files = connection.attach("s", "consume", group="g")
+    assert roles(files) == [("bell", 0), ("group", 0), ("header", 0), ("lane", 1)]
+    given, _ = connection.attach("s", "produce")
+    assert given["lane"] != 0
+    shown = {lane["lane"]: lane["state"] for lane in connection.call("Show", name="s")[0]["lanes"]}
+    assert shown[0] == "damaged" and shown[given["lane"]] == "owned"
+    assert connection.call("List")[0]["segments"][0]["state"] == "damaged"
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "restarted"])
+@pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])
+def test_damage_to_a_groups_file_ends_at_that_group_which_holds_no_producer_back_any_more(broker, spoil, restarted):
+    connection, paths = stream_with_two_lanes_and_groups(broker)
+    if restarted:
+        broker.kill()
+    spoil(broker, paths, ("group", 0))
+    if restarted:
+        broker.start()
+        connection = broker.connect()
+        connection.hello()
+    given, files = connection.attach("s", "produce")
+    assert roles(files) == [("bell", 0), ("group", 1), ("header", 0), ("lane", given["lane"])]
+    active_groups = word(memory(files, "header"), 260, 4)
+    assert active_groups == 1 << 1
+    with pytest.raises(CallError) as error:
+        connection.attach("s", "consume", group="g")
+    assert error.value.name == "GroupDamaged" and "'g'" in str(error.value)
+    connection.attach("s", "consume", group="h")
+    connection.call("Remove", name="s", group="g", force=True)
+    _, files = connection.attach("s", "consume", group="g")
+    assert word(memory(files, "header"), 260, 4) == 3, "removed and made again it is as good as new"
+
+
+def test_two_brokers_never_have_the_same_data(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    connection = make_stream(broker, **options)
+    with Broker() as other:
+        second = other.connect()
+        second.hello()
+        with pytest.raises(CallError) as error:
+            second.call("Create", name="s", options=options)
+        assert error.value.name == "InUse" and "another broker" in str(error.value) and str(tmp_path) in str(error.value)
+        broker.kill()
+        assert second.call("Create", name="s", options=options)[0]["created"] is False
+        # Now it is the first one that must not touch it, not even to remove it.
+        broker.start()
+        connection = broker.connect()
+        connection.hello()
+        with pytest.raises(CallError) as error:
+            connection.attach("s", "observe")
+        assert error.value.name == "InUse"
+        connection.call("Remove", name="s", force=True)
+        second.attach("s", "produce")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_file_segment_survives_the_loss_of_the_runtime_directory(broker, tmp_path):
     connection = broker.connect()
     connection.hello()
@@ -270,6 +358,7 @@ def test_a_file_segment_survives_the_loss_of_the_runtime_directory(broker, tmp_p
         producer.poke(handle, "lane", RING, record(COMMITTED, 5, 0))
         producer.do("call", "Detach", {"attachment": given["attachment"]})
     assert os.path.exists(tmp_path / "a+b@1" / "manifest.json")
+    broker.kill()
     with Broker() as after:
         connection = after.connect()
         connection.hello()
@@ -284,6 +373,7 @@ def test_a_file_segment_survives_the_loss_of_the_runtime_directory(broker, tmp_p
         connection.call("Remove", name="a/b", force=True)
     assert os.listdir(tmp_path) == []
     # The first broker still lists it; its files are gone, and that is what it says.
+    broker.start()
     with pytest.raises(CallError) as error:
         broker.connect().hello() and broker.connections[-1].attach("a/b", "observe")
     assert error.value.name == "TruncatedFile"
@@ -315,6 +405,83 @@ def test_memfd_segments_come_back_from_their_clients_and_else_are_lost(broker):
     again, _ = connection.call("Create", name="lost", options={"kind": "bytes", "size": 100, "backing": "memfd"})
     assert again["created"] and again["segment"]["state"] == "live", "the way to mend it is to create it again"
     connection.attach("lost", "map")
+
+
+def test_memory_that_the_broker_did_not_give_is_not_taken_for_a_segments(broker):
+    connection = broker.connect()
+    connection.hello()
+    connection.call("Create", name="s", options={"kind": "bytes", "size": 100, "backing": "memfd"})
+    given, files = connection.attach("s", "map", writable=True)
+    memory(files, "data", writable=True)[4096:4101] = b"truth"
+    # Alike in all that can be seen of it, and offered first.
+    forged = []
+    for row, fd in files:
+        copy = os.memfd_create("forged", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.fchmod(copy, 0o600)
+        os.write(copy, os.pread(fd, row["size"], 0).replace(b"truth", b"a lie"))
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        forged.append(copy)
+    session = connection.session
+    broker.restart()
+    broker.connect().hello(forged)
+    assert {s["name"]: s["state"] for s in broker.connect().call("List")[0]["segments"]} == {"s": "segment_lost"}
+    connection = broker.connect()
+    row = {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "map"}
+    back, _ = connection.hello([fd for _, fd in files], token=session["token"], slot=session["slot"], slot_generation=session["slot_generation"], attachments=[row])
+    assert back["lost"] == []
+    _, files = connection.attach("s", "map")
+    assert memory(files, "data")[4096:4101] == b"truth"
+    for copy in forged:
+        os.close(copy)
+
+
+def test_memory_is_known_again_after_a_second_crash_and_whatever_stands_in_it(broker):
+    connection = broker.connect()
+    connection.hello()
+    connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "memfd"})
+    given, files = connection.attach("s", "produce")
+    session = connection.session
+    lane = next(fd for row, fd in files if row["role"] == "lane")
+    os.pwrite(lane, bytes(128), 0)  # its header page
+    broker.restart()
+    broker.restart()
+    connection = broker.connect()
+    row = {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "produce", "lane": 0}
+    connection.hello([fd for _, fd in files], token=session["token"], slot=session["slot"], slot_generation=session["slot_generation"], attachments=[row])
+    again, _ = connection.attach("s", "produce")
+    assert again["lane"] == 1
+    assert {lane["lane"]: lane["state"] for lane in connection.call("Show", name="s")[0]["lanes"]} == {0: "damaged", 1: "owned"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another user")
+@pytest.mark.parametrize("restarts", [0, 1, 2])
+def test_a_lane_that_another_user_closed_and_may_still_write_to_is_not_given_on(restarts):
+    with Broker("--allow-other-users") as broker:
+        os.chmod(broker.directory, 0o755)
+        connection = broker.connect()
+        connection.hello()
+        connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "access": [{"user": "65531", "rights": ["produce"]}]})
+        guest = Holder(broker, prefix=["setpriv", "--reuid=65531", "--regid=65531", "--clear-groups"])
+        with guest:
+            _, given = guest.attach("s", "produce")
+            assert given["lane"] == 0
+            guest.do("call", "Detach", {"attachment": given["attachment"]})
+            for _ in range(restarts):
+                broker.restart()
+            connection = broker.connect()
+            connection.hello()
+            mine, _ = connection.attach("s", "produce")
+            assert mine["lane"] == 1
+            come_back(guest)
+            _, given = guest.attach("s", "produce")
+            assert given["lane"] == 0, "its own user may have it again"
+            guest.kill()
+        eventually(lambda: connection.call("Show", name="s")[0]["lanes"][0]["state"] == "orphaned", "its death is known")
+        for _ in range(restarts):
+            broker.restart()
+        connection = broker.connect()
+        connection.hello()
+        assert connection.attach("s", "produce")[0]["lane"] == 0, "the dead write nowhere"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to put the broker into a pid namespace of its own")

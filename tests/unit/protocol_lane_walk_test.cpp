@@ -139,6 +139,7 @@ struct Lane {
     header->checkpoint_count.store_release(count + 1);
   }
   [[nodiscard]] Boundary earliest() const { return earliest_boundary(*header, kCapacity); }
+  [[nodiscard]] Boundary before(std::uint64_t most) const { return boundary_before(*header, kCapacity, most); }
 };
 
 }  // namespace
@@ -164,6 +165,23 @@ TEST_CASE("the earliest boundary is the smallest checkpoint that may not be over
   CHECK(lane.earliest().sequence == 8);
   lane.header->limit.store_release(kCapacity + 1009);
   CHECK(lane.earliest().position == 2048);
+}
+
+TEST_CASE("the boundary before a record is the newest checkpoint that is not behind it") {
+  Lane lane;
+  lane.header->limit.store_release(kCapacity);
+  lane.header->tail.store_release(4000);
+  lane.header->sequence.store_release(32);
+  lane.checkpoint(512, 4);
+  lane.checkpoint(1008, 8);
+  lane.checkpoint(2048, 16);
+  CHECK(lane.before(15).position == 1008);
+  CHECK(lane.before(16).position == 2048);
+  CHECK(lane.before(1000).position == 2048);
+  CHECK(lane.before(3).position == 0);  // nothing was overwritten yet
+  lane.header->limit.store_release(kCapacity + 600);
+  CHECK(lane.before(8).sequence == 8);
+  CHECK(lane.before(3).sequence == 8);  // what lies before it may be written over
 }
 
 TEST_CASE("without a checkpoint high enough the earliest boundary is the tail") {

@@ -89,11 +89,12 @@ struct Boundary {
   std::uint64_t sequence = 0;  // of the record there; exact at a checkpoint, a hint at the tail
 };
 
-// The oldest record boundary that the producer has not permitted itself to overwrite.
-[[nodiscard]] inline Boundary earliest_boundary(const LaneHeader& lane, std::uint64_t capacity) noexcept {
+// The newest record boundary at or before the record of number `most` that the lane tells of and that the producer has not
+// permitted itself to overwrite; the oldest one, if none lies before it.
+[[nodiscard]] inline Boundary boundary_before(const LaneHeader& lane, std::uint64_t capacity, std::uint64_t most) noexcept {
   const std::uint64_t limit = lane.limit.load_acquire();
   const std::uint64_t floor = limit > capacity ? limit - capacity : 0;
-  if (floor == 0) return {};
+  if (floor == 0 && most == 0) return {};
   const std::uint64_t tail = lane.tail.load_acquire();
   Boundary best{tail, lane.sequence.load_relaxed()};
   const std::uint64_t count = lane.checkpoint_count.load_acquire();
@@ -106,8 +107,12 @@ struct Boundary {
     if (lane.checkpoint_count.load_relaxed() - i >= kCheckpoints) break;  // overwritten under us
     if (here.position < floor || here.position > best.position) break;
     best = here;
+    if (most != 0 && here.sequence <= most) return best;
   }
-  return best;
+  return floor == 0 ? Boundary{} : best;
 }
+
+// The oldest record boundary that the producer has not permitted itself to overwrite.
+[[nodiscard]] inline Boundary earliest_boundary(const LaneHeader& lane, std::uint64_t capacity) noexcept { return boundary_before(lane, capacity, 0); }
 
 }  // namespace atoll_ipc::protocol
