@@ -49,13 +49,13 @@ void check_text(const std::string& text, std::size_t cut) {
   for (std::size_t i = 0; i < part->entries.size(); ++i) require(part->entries[i] == second->entries[i], "a torn journal is one without its end");
 }
 
-// Who holds what, by the journal as the broker left it. (Of slots that hold nothing the next broker need not know.)
+// Who holds what, and whose what nobody holds was, by the journal as the broker left it. (Of slots that hold nothing the next broker need not know.)
 json state_after(const std::string& text) {
   auto read = parse_journal(text);
   require(read && read->damaged_lines == 0, "a broker writes a journal without damage");
   json state = json::array();
   for (const json& entry : read->entries)
-    if (entry["t"] == "attached") state.push_back(entry);
+    if (entry["t"] == "attached" || entry["t"] == "lane") state.push_back(entry);
   return state;
 }
 
