@@ -48,10 +48,12 @@ Result<void> Broker::start() {
   auto policy = NamePolicy::make(options.name_prefixes);
   if (!policy) return fail(policy.error());
   name_policy = std::move(*policy);
-  for (const auto& [user, own] : options.user_overrides) {
-    uid_t uid = 0;
-    if (!user_id(user, uid)) spdlog::warn("user-limit is for '{}', who is no user here", user);
-  }
+  // They may be added later.
+  const auto known = [](const std::string& user) { uid_t uid = 0; return user == "*" || user_id(user, uid); };
+  for (const auto& [user, limits_of_user] : options.user_overrides)
+    if (!known(user)) spdlog::warn("user-limit speaks of '{}', who is no user here", user);
+  for (const auto& [user, prefix] : name_policy.prefixes())
+    if (!known(user)) spdlog::warn("name-prefix speaks of '{}', who is no user here", user);
   started_ns = real_ns();
   started_monotonic_ns = monotonic_ns();
   auto opened = RuntimeDirectory::open(options);

@@ -1,7 +1,5 @@
 #include "name_policy.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include "process.hpp"
 
 namespace atoll_ipc::daemon {
@@ -12,8 +10,6 @@ Result<NamePolicy> NamePolicy::make(const std::vector<std::string>& prefixes) {
     const auto colon = text.find(':');
     if (colon == std::string::npos || colon == 0 || colon + 1 == text.size())
       return fail(Errc::invalid_argument, "name-prefix '" + text + "' is not USER:PREFIX", {}, 0, "write for example alice:sensors/ or *:public/");
-    uid_t uid = 0;
-    if (const std::string user = text.substr(0, colon); user != "*" && !user_id(user, uid)) spdlog::warn("name-prefix '{}' is for '{}', who is no user here", text, user);
     policy.prefixes_.emplace_back(text.substr(0, colon), text.substr(colon + 1));
   }
   return policy;

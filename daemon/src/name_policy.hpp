@@ -22,6 +22,7 @@ class NamePolicy {
 
   // not_permitted says which prefixes the user has.
   [[nodiscard]] Result<void> check(const std::string& name, uid_t uid, uid_t broker) const;
+  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& prefixes() const noexcept { return prefixes_; }
 
  private:
   std::vector<std::pair<std::string, std::string>> prefixes_;  // user or *, prefix

@@ -78,51 +78,57 @@ Result<void> apply_override(Options& options, const std::string& text) {
 Parsed parse_options(int argc, char** argv) {
   Parsed parsed;
   Options& options = parsed.options;
-  CLI::App app("atolld: the broker of Atoll. Creates, describes, hands out, watches and removes shared memory segments.\n"
-               "Normally started by the first client; in the foreground it logs to standard error.",
+  CLI::App app("The broker of Atoll: creates, describes, hands out, watches and removes shared\n"
+               "memory segments. Normally started by the first client; in the foreground it logs\n"
+               "to standard error.",
                "atolld");
-  app.set_version_flag("--version", std::string("atolld ") + ATOLL_VERSION);
-  app.set_config("--config", "", "Read options from this file (name = value lines)");
+  // Within 80 columns: what may be said of an option has 43, and breaks its lines itself.
+  app.get_formatter()->column_width(36);
+  const auto unnamed = [](CLI::Validator validator) { return validator.description(""); };
+  app.set_help_flag("-h,--help", "Show this help");
+  app.set_version_flag("--version", std::string("atolld ") + ATOLL_VERSION, "Show the version");
+  app.set_config("--config", "", "Read options from it (name = value lines)")->type_name("FILE");
   app.allow_config_extras(CLI::config_extras_mode::error);
   options.socket_path = default_socket_path();
-  app.add_option("--socket", options.socket_path, "Socket to listen on; its directory is the runtime directory")->capture_default_str();
-  app.add_flag("--autostart", options.autostart, "Started by a client: own session, log to a file, leave when idle for 30 s");
-  app.add_option("--idle-exit", options.idle_exit_s, "Leave this many seconds after the last connection (0: never)")->check(CLI::NonNegativeNumber);
-  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
-      ->capture_default_str();
-  app.add_option("--log-file", options.log_file, "Log to this file instead of standard error");
-  app.add_flag("--allow-other-users", options.allow_other_users, "Let other users connect (runtime directory 0755, socket 0666)");
-  app.add_flag("--allow-unknown-users", options.allow_unknown_users, "Serve user ids that a user namespace hides (65534)");
-  app.add_option("--grace", options.grace_s, "Seconds after a start in which clients may come back")->check(CLI::Range(0.0, 60.0))->capture_default_str();
-  const auto limit = [&app](const char* name, auto& value, const char* text) {
-    app.add_option(name, value, text)->check(CLI::NonNegativeNumber)->capture_default_str();
+  const auto option = [&](const char* name, auto& value, const char* type, const char* text) { return app.add_option(name, value, text)->type_name(type); };
+  const auto number = [&](const char* name, auto& value, const char* text, const CLI::Validator& range = CLI::NonNegativeNumber) {
+    option(name, value, "N", text)->check(unnamed(range))->capture_default_str();
   };
-  limit("--max-connections", options.user_limits.connections, "Connections of one user");
-  limit("--max-segments", options.user_limits.segments, "Segments of one user");
-  limit("--max-bytes", options.user_limits.bytes, "Bytes of one user (0: a quarter of the file system, at most 4 GiB)");
-  limit("--max-lanes", options.user_limits.lanes, "Lanes of one user");
-  limit("--max-attachments", options.user_limits.attachments, "Attachments of one user");
-  limit("--max-memfds", options.user_limits.memfds, "Files of memfd segments of one user (0: a quarter of what the broker may open)");
-  limit("--max-descriptors", options.user_limits.descriptors, "Descriptors that one user was sent and has not yet taken");
-  app.add_option("--program-share", options.user_limits.program_share,
-                 "Percent of what a user's other programs leave that one program may have (100: all of it)")
-      ->check(CLI::Range(1, 100))
+  option("--socket", options.socket_path, "PATH", "Socket to listen on; its directory is the\nruntime directory")->capture_default_str();
+  app.add_flag("--autostart", options.autostart, "Started by a client: own session, log to a\nfile, leave when idle for 30 s");
+  number("--idle-exit", options.idle_exit_s, "Leave so many seconds after the last\nconnection (0: never)");
+  option("--log-level", options.log_level, "LEVEL", "trace, debug, info, warn, error or off")
+      ->check(unnamed(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"})))
       ->capture_default_str();
-  limit("--max-watches", options.user_limits.watches, "Waits for a segment of one user");
-  limit("--connection-rate", options.user_limits.connections_per_second, "New connections a second of one user");
-  limit("--connection-burst", options.user_limits.connection_burst, "New connections of one user at once");
-  limit("--max-connections-total", options.broker_limits.connections, "Connections of all users");
-  limit("--max-segments-total", options.broker_limits.segments, "Segments of all users");
-  limit("--max-lanes-total", options.broker_limits.lanes, "Lanes of all users");
+  option("--log-file", options.log_file, "FILE", "Log to it instead of standard error");
+  app.add_flag("--allow-other-users", options.allow_other_users, "Let other users connect (runtime directory\n0755, socket 0666)");
+  app.add_flag("--allow-unknown-users", options.allow_unknown_users, "Serve user ids that a user namespace hides\n(65534)");
+  number("--grace", options.grace_s, "Seconds after a start in which clients may\ncome back", CLI::Range(0.0, 60.0));
+  number("--max-connections", options.user_limits.connections, "Connections of one user");
+  number("--max-segments", options.user_limits.segments, "Segments of one user");
+  number("--max-bytes", options.user_limits.bytes, "Bytes of one user (0: a quarter of the file\nsystem, at most 4 GiB)");
+  number("--max-lanes", options.user_limits.lanes, "Lanes of one user");
+  number("--max-attachments", options.user_limits.attachments, "Attachments of one user");
+  number("--max-memfds", options.user_limits.memfds, "Files of memfd segments of one user (0: a\nquarter of what the broker may open)");
+  number("--max-descriptors", options.user_limits.descriptors, "Descriptors that one user was sent and has\nnot yet taken");
+  number("--program-share", options.user_limits.program_share, "Percent of what a user's other programs\nleave that one program may have (100: all)", CLI::Range(1, 100));
+  number("--max-watches", options.user_limits.watches, "Waits for a segment of one user");
+  number("--connection-rate", options.user_limits.connections_per_second, "New connections a second of one user");
+  number("--connection-burst", options.user_limits.connection_burst, "New connections of one user at once");
+  number("--max-connections-total", options.broker_limits.connections, "Connections of all users");
+  number("--max-segments-total", options.broker_limits.segments, "Segments of all users");
+  number("--max-lanes-total", options.broker_limits.lanes, "Lanes of all users");
   std::vector<std::string> overrides;
-  app.add_option("--user-limit", overrides, "USER:LIMIT=VALUE, for one user (repeatable); LIMIT: " + limit_names());
-  app.add_option("--name-prefix", options.name_prefixes,
-                 "USER:PREFIX (repeatable; USER may be *): with one given, users create only names that start with their own name and a slash, or "
-                 "with a prefix given to them");
-  app.footer("Examples:\n  atolld                                   serve your own programs, in the foreground\n"
-             "  atolld --socket /run/atoll/atoll.sock --allow-other-users --config /etc/atoll/atolld.conf\n"
-             "Exit status: 0 ended as asked, 1 could not serve (the message says why), 2 wrong usage.");
+  option("--user-limit", overrides, "USER:LIMIT=N",
+         "For one user (repeatable). LIMIT: an option\nabove without max-: connections, segments,\nbytes, connection-rate, program-share, ...");
+  option("--name-prefix", options.name_prefixes, "USER:PREFIX",
+         "Repeatable; USER may be *. With one given,\nusers create only names that start with\ntheir own name and a slash, or with a prefix\ngiven to them");
+  app.footer("Examples:\n"
+             "  atolld          serve your own programs, in the foreground\n"
+             "  atolld --socket /run/atoll/atoll.sock --allow-other-users \\\n"
+             "         --config /etc/atoll/atolld.conf\n"
+             "Exit status: 0 ended as asked, 1 could not serve (the message says why), 2 wrong\n"
+             "usage.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

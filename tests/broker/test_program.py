@@ -103,7 +103,15 @@ def test_what_a_configuration_file_says_wrongly_is_named(tmp_path, text, said):
 
 def test_version_and_help_are_answered():
     assert start_another("--version").stdout.startswith("atolld 0.")
-    assert "--socket" in start_another("--help").stdout
+    text = start_another("--help").stdout
+    assert "--socket" in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_a_user_whom_the_options_name_and_nobody_knows_is_warned_of():
+    with Broker("--user-limit", "nosuchuser:segments=5", "--name-prefix", "neither:public/", "--name-prefix", "*:all/") as broker:
+        warnings = [line for line in broker.log_text().splitlines() if "no user here" in line]
+        assert len(warnings) == 2 and "nosuchuser" in warnings[0] and "neither" in warnings[1]
 
 
 def test_a_configuration_file_sets_what_flags_set(tmp_path):

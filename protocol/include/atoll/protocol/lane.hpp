@@ -25,7 +25,7 @@ enum class LaneState : std::uint32_t {
   orphaned = 3,  // its producer died
 };
 
-// No tail and no limit lies beyond this. A lane that is half way, after a month of the largest records at full speed, is not
+// No tail and no limit lies beyond this. A lane that is half way, after a month of the largest records at full speed, is
 // given on, so that no producer comes here.
 inline constexpr std::uint64_t kEndOfPositions = 1ull << 62;
 
