@@ -379,6 +379,10 @@ Result<void> SegmentStore::adopt(Segment& segment) {
   }
   auto directory = open_directory_at(shm ? runtime_.shm.get() : above.get(), segment.directory_name());
   if (!directory && wants(directory.error())) return fail(directory.error());
+  // Without a trace: nobody can come back to it, as the next Create of that name may know.
+  if (!directory && shm && directory.error().detail == ENOENT)
+    return fail(Errc::segment_lost, "the memory of '" + manifest.name + "' is gone from /dev/shm, as after a reboot", manifest.name, 0,
+                "create it again; use backing file for what must survive a reboot");
   if (!directory)
     return fail(Errc::truncated_file, "the files of '" + manifest.name + "' are gone (" + directory.error().message + ")", manifest.name);
   segment.directory = std::move(*directory);

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import struct
 
 import pytest
@@ -405,6 +406,21 @@ def test_memfd_segments_come_back_from_their_clients_and_else_are_lost(broker):
     again, _ = connection.call("Create", name="lost", options={"kind": "bytes", "size": 100, "backing": "memfd"})
     assert again["created"] and again["segment"]["state"] == "live", "the way to mend it is to create it again"
     connection.attach("lost", "map")
+
+
+def test_what_a_reboot_took_is_told_and_made_again_by_create(broker):
+    connection = make_stream(broker)
+    shm = broker.shm_directory()
+    broker.kill()
+    shutil.rmtree(shm)
+    broker.start()
+    connection = broker.connect()
+    connection.hello()
+    with pytest.raises(CallError) as error:
+        connection.attach("s", "produce")
+    assert error.value.name == "SegmentLost" and "reboot" in str(error.value) and "create it again" in error.value.parameters["fix"]
+    assert connection.call("Create", name="s", options={"kind": "stream", "capacity": 8192})[0]["created"]
+    assert connection.attach("s", "produce")[0]["lane"] == 0
 
 
 def test_memory_that_the_broker_did_not_give_is_not_taken_for_a_segments(broker):
