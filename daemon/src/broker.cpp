@@ -154,8 +154,10 @@ void Broker::end_grace() {
   recovering = false;
   for (const auto& [name, segment] : store->all())
     if (segment->awaiting_memory) {
-      segment->awaiting_memory = false;
-      spdlog::error("'{}' is lost: its memory had no name and nobody offered it back", name);
+      if (store->end_wait(*segment))
+        recovery->bind(segment);
+      else
+        spdlog::error("'{}' is lost: its memory had no name and nobody offered it back", name);
     }
   std::vector<SlotKey> unseen;
   for (const auto& [number, slot] : slots->all())

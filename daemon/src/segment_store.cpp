@@ -458,6 +458,8 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
       protocol::SegmentHeader& header = *segment.stream_header();
       header.state.store_release(static_cast<std::uint32_t>(protocol::SegmentState::live));
       header.broker_epoch.store_relaxed(epoch_);
+      // Each lane and group that was ever made is a change: clients may remember some that are gone.
+      segment.next_incarnation = std::max(segment.next_incarnation, header.changes.load_relaxed() + 1);
       ATOLL_KILL_POINT("broker.adopt.live");
       header.active_lanes.store_release(lanes);
       ATOLL_KILL_POINT("broker.adopt.lanes");
@@ -474,6 +476,39 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
   return raise_starts(segment);
 }
 
+void SegmentStore::take_memory(Segment& segment) {
+  segment.awaiting_memory = false;
+  if (auto adopted = adopt_files(segment); !adopted) {
+    segment.broken = adopted.error();
+    return;
+  }
+  segment.broken.reset();
+  segment.manifest_text = protocol::manifest_text(segment.manifest);
+  for (auto& [number, lane] : segment.lanes) {
+    const int seals = ::fcntl(segment.memfds[{Role::lane, number}].get(), F_GET_SEALS);
+    lane.sealed = (seals & F_SEAL_FUTURE_WRITE) != 0;
+  }
+  spdlog::info("'{}' adopted from its clients' memory", segment.name());
+}
+
+bool SegmentStore::end_wait(Segment& segment) {
+  const auto missing = [&](const protocol::ManifestFile& file) { return segment.memfds.count({file.role, file.index}) == 0; };
+  segment.awaiting_memory = false;
+  for (const protocol::ManifestFile& file : segment.manifest.files)
+    if (missing(file) && file.role != Role::lane && file.role != Role::group) return false;
+  for (const protocol::ManifestFile& file : segment.manifest.files)
+    if (missing(file)) {
+      spdlog::error("'{}' goes on without {}: nobody offered it back", segment.name(), describe(segment, file));
+      segment.memory.erase({file.role, file.index});
+      segment.next_incarnation = std::max(segment.next_incarnation, file.incarnation + 1);  // somebody may remember it
+    }
+  std::erase_if(segment.manifest.files, missing);
+  take_memory(segment);
+  // Should that fail, the next broker waits for it, too.
+  if (auto published = publish(segment); !published) spdlog::error("{}", published.error().message);
+  return !segment.broken;
+}
+
 bool SegmentStore::offer_memory(const UniqueFd& fd) {
   const auto offered = identity_of(fd.get(), "a descriptor that was offered");
   if (!offered) return false;
@@ -486,19 +521,7 @@ bool SegmentStore::offer_memory(const UniqueFd& fd) {
     auto writable = reopen(fd.get(), true, "memory of '" + name + "'");
     if (!writable) return false;
     segment->memfds[at->first] = std::move(*writable);
-    if (segment->memfds.size() < segment->manifest.files.size()) return true;
-    segment->awaiting_memory = false;
-    if (auto adopted = adopt_files(*segment); !adopted) {
-      segment->broken = adopted.error();
-      return true;
-    }
-    segment->broken.reset();
-    segment->manifest_text = protocol::manifest_text(segment->manifest);
-    for (auto& [number, lane] : segment->lanes) {
-      const int seals = ::fcntl(segment->memfds[{Role::lane, number}].get(), F_GET_SEALS);
-      lane.sealed = (seals & F_SEAL_FUTURE_WRITE) != 0;
-    }
-    spdlog::info("'{}' adopted from its clients' memory", name);
+    if (segment->memfds.size() == segment->manifest.files.size()) take_memory(*segment);
     return true;
   }
   return false;

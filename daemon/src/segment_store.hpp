@@ -59,6 +59,8 @@ class SegmentStore {
 
   // A file offered by a client that held it: taken if it is one that the journal says a lost memfd segment had.
   bool offer_memory(const UniqueFd& fd);
+  // Nobody offers any more. With its control files it goes on, without lanes and groups that nobody held; else it is lost.
+  bool end_wait(Segment& segment);
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
   [[nodiscard]] std::uint64_t epoch() const noexcept { return epoch_; }
@@ -73,6 +75,8 @@ class SegmentStore {
   Result<void> finish_creation(const SegmentPtr& segment);
   void journal_memory(const Segment& segment, protocol::Role role, unsigned index);
   Result<void> unlist(Segment& segment, protocol::Role role, unsigned index);
+  void take_memory(Segment& segment);
+  void take_back(Segment& segment, const protocol::ManifestFile& file);
   void remove_files(Segment& segment) noexcept;
   void unlink_files(Segment& segment);
   void remove_strays(Segment& segment) noexcept;

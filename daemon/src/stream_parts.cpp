@@ -112,6 +112,13 @@ Result<void> SegmentStore::unlist(Segment& segment, Role role, unsigned index) {
   return published;
 }
 
+// A file that did not come to be a part of the segment. Its incarnation is used up, which counts as a change: by the number
+// of changes the next broker knows which ones were given out.
+void SegmentStore::take_back(Segment& segment, const protocol::ManifestFile& file) {
+  remove_segment_file(segment, file);
+  static_cast<void>(guarded([&] { segment.stream_header()->changes.fetch_add(1); }));
+}
+
 Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   unsigned number = 0;
   while (number < protocol::kMaxLanes && segment.lanes.count(number) != 0) ++number;
@@ -141,7 +148,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
     // The broker's own writable mapping must exist before the lane is sealed against new ones.
     auto mapping = Mapping::map(fd->get(), file.size, true, describe(segment, file));
     if (!mapping) {
-      remove_segment_file(segment, file);
+      take_back(segment, file);
       return fail(mapping.error());
     }
     lane.mapping = std::make_shared<Mapping>(std::move(*mapping));
@@ -151,7 +158,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
     const auto* group_file = segment.file(Role::group, id);
     auto mapping = map_segment_file(segment, *group_file);
     if (!mapping && passes(mapping.error())) {
-      remove_segment_file(segment, file);
+      take_back(segment, file);
       return fail(mapping.error());
     }
     bool set = false;
@@ -172,7 +179,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   segment.manifest.files.push_back(file);
   if (auto published = publish(segment); !published) {
     erase_file(segment.manifest, Role::lane, number);
-    remove_segment_file(segment, file);
+    take_back(segment, file);
     return fail(published.error());
   }
   ATOLL_KILL_POINT("broker.lane.bit");
@@ -245,7 +252,7 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   auto published = group_mapping ? publish(segment) : Result<void>(fail(group_mapping.error()));
   if (!published) {
     erase_file(segment.manifest, Role::group, id);
-    remove_segment_file(segment, file);
+    take_back(segment, file);
     return fail(published.error());
   }
   ATOLL_KILL_POINT("broker.group.bit");

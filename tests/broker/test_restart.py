@@ -408,6 +408,24 @@ def test_memfd_segments_come_back_from_their_clients_and_else_are_lost(broker):
     connection.attach("lost", "map")
 
 
+def test_a_group_made_anew_after_a_restart_is_not_taken_for_the_one_that_was(broker):
+    connection = make_stream(broker)
+    with Holder(broker) as producer:
+        _, given = producer.attach("s", "produce")
+        old, _ = connection.attach("s", "consume", group="g")
+        old_row = next(row for row in old["fds"] if row["role"] == "group")
+        knows = [old_row["id"], old_row["incarnation"]]
+        connection.call("Remove", name="s", group="g", force=True)
+        broker.restart()
+        connection = broker.connect()
+        connection.hello()
+        new, _ = connection.attach("s", "consume", group="g")
+        come_back(producer, {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "produce", "lane": 0})
+        # The producer did not look at the segment in between: it asks by what it knows.
+        got = producer.do("call", "Refresh", {"attachment": given["attachment"], "lanes": [[0, 1]], "groups": [knows]})
+        assert [row["id"] for row in got["fds"] if row["role"] == "group"] == [old_row["id"]]
+
+
 def test_what_a_reboot_took_is_told_and_made_again_by_create(broker):
     connection = make_stream(broker)
     shm = broker.shm_directory()
@@ -467,6 +485,35 @@ def test_memory_is_known_again_after_a_second_crash_and_whatever_stands_in_it(br
     again, _ = connection.attach("s", "produce")
     assert again["lane"] == 1
     assert {lane["lane"]: lane["state"] for lane in connection.call("Show", name="s")[0]["lanes"]} == {0: "damaged", 1: "owned"}
+
+
+def test_memory_that_nobody_held_takes_only_its_own_lane_along(broker):
+    connection = broker.connect()
+    connection.hello()
+    connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "memfd"})
+    given, files = connection.attach("s", "produce")
+    with Holder(broker) as other:
+        gone = other.attach("s", "produce")[1]
+        assert gone["lane"] == 1
+        session = connection.session
+        broker.kill()
+    broker.arguments = ("--grace", "0.3")
+    broker.start()
+    connection = broker.connect()
+    row = {"name": "s", "generation": 1, "attachment": given["attachment"], "role": "produce", "lane": 0}
+    back, _ = connection.hello([fd for _, fd in files], token=session["token"], slot=session["slot"], slot_generation=session["slot_generation"], attachments=[row])
+    assert back["lost"] == []
+    eventually(lambda: not connection.call("Status")[0]["recovering"], "the grace time is over")
+    lanes = connection.call("Show", name="s")[0]["lanes"]
+    assert [(lane["lane"], lane["state"]) for lane in lanes] == [(0, "owned")]
+    assert "without the lane-1" in broker.log_text()
+    assert [f["lane"] for f in json.loads(connection.call("Manifest", name="s")[0]["manifest"])["files"] if f["role"] == "lane"] == [0]
+    new, _ = connection.attach("s", "produce")
+    assert new["lane"] == 1
+    incarnations = [next(row["incarnation"] for row in each["fds"] if row["role"] == "lane") for each in (gone, new)]
+    assert incarnations[0] < incarnations[1], "it is not taken for the one that was"
+    _, files = connection.attach("s", "consume", group="g")
+    assert roles(files) == [("bell", 0), ("group", 0), ("header", 0), ("lane", 0), ("lane", 1)]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another user")
