@@ -161,7 +161,7 @@ Result<UniqueFd> open_file_at(int directory, const std::string& name, bool writa
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, "fstat of " + what);
   if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() || status.st_nlink != 1)
-    return fail(Errc::bad_header, what + " is not a regular file of the broker's user with one name");
+    return fail(Errc::not_permitted, what + " is not a regular file of the broker's user with one name", {}, 0, "remove other names of it (hard links)");
   return fd;
 }
 

@@ -38,7 +38,8 @@ class Mapping {
   boost::interprocess::mapped_region region_;
 };
 
-// Which file it is: no other has these two as long as it is there, and of memory without a name none ever gets them again.
+// Which file it is: no other has these two in this boot of the machine as long as it is there; of memory without a name, none
+// that comes after it either.
 struct FileIdentity {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;

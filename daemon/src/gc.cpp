@@ -52,6 +52,7 @@ bool drained(Segment& segment, const Lane& lane) {
   if (!lane_mapping) return false;
   const auto& header = *(*lane_mapping)->as<protocol::LaneHeader>();
   for (const auto& [id, group] : segment.groups) {
+    if (group.lost) continue;  // reads no more
     auto mapping = map_segment_file(segment, *segment.file(Role::group, id));
     if (!mapping || group.damaged) return false;
     const auto& file = *(*mapping)->as<protocol::GroupFile>();

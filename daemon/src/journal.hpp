@@ -7,17 +7,18 @@
 //
 //   {"t":"journal","version":1,"epoch":E}                         first line
 //   {"t":"counters","generation":G,"slot_generation":S,"producer":P,"attachment":A}
-//   {"t":"creating","name":N,"generation":G,"directory":D}        INTENT; COMMIT is the manifest's rename
+//   {"t":"creating","name":N,"generation":G,"directory":D,"uuid":X}   INTENT; COMMIT is the manifest's rename
 //   {"t":"created","name":N,"generation":G}
-//   {"t":"removing","name":N,"generation":G,"directory":D}        INTENT
+//   {"t":"removing","name":N,"generation":G,"directory":D,"uuid":X}   INTENT
 //   {"t":"removed","name":N,"generation":G}
-//   {"t":"memory","name":N,"generation":G,"role":R,"index":I,"device":D,"inode":J}   which file a memfd is
-//   {"t":"lane","name":N,"generation":G,"lane":L,"uid":U,"dead":B}   whose a lane was that nobody holds, and whether that process has ended
+//   {"t":"memory","name":N,"generation":G,"role":R,"index":I,"device":D,"inode":J,"boot":B}   which file a memfd is
+//   {"t":"lane","name":N,"generation":G,"lane":L,"uid":U}         whose a lane was that nobody holds
+//   {"t":"aside","name":N,"generation":G,"role":R,"index":I,"incarnation":J}   a file that was spoilt
 //   {"t":"slot","slot":S,"generation":G,"pid":P,"uid":U,"start":T,"token":K,"command":C}
 //   {"t":"gone","slot":S,"generation":G}
 //   {"t":"attached","id":A,"slot":S,"slot_generation":G,"name":N,"generation":G,"role":R,"writable":W,
 //    "lane":L,"producer":P,"uid":U | "group":I,"incarnation":J,"group_name":N}
-//   {"t":"detached","id":A,"dead":B}                              given back, or its process has ended
+//   {"t":"detached","id":A}
 #pragma once
 
 #include <cstdint>

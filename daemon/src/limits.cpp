@@ -49,14 +49,12 @@ std::string Tally::largest() const {
 }
 
 const UserLimits& Limits::of(uid_t uid) {
-  const auto known = resolved_.find(uid);
-  if (known != resolved_.end()) return known->second;
   const UserLimits* limits = &options_.user_limits;
   for (const auto& [user, own] : options_.user_overrides) {
     uid_t named = 0;
     if (user_id(user, named) && named == uid) limits = &own;
   }
-  return resolved_.emplace(uid, *limits).first->second;
+  return *limits;
 }
 
 std::uint64_t Limits::bytes_limit(const UserLimits& limits, std::uint64_t total, bool shared) noexcept {

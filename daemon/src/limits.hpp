@@ -83,7 +83,6 @@ class Limits {
   const Options& options_;
   const SegmentStore& store_;
   Slots& slots_;
-  std::map<uid_t, UserLimits> resolved_;
   std::map<uid_t, Bucket> buckets_;
 };
 

@@ -96,13 +96,14 @@ Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protoco
   return {};
 }
 
-// The file of one lane or group that cannot be opened must not keep the others from a client.
+// The spoilt file of one lane or group must not keep the others from a client.
 bool Methods::ends_there(Segment& segment, const protocol::ManifestFile& file, const Failure& failure) {
-  if (passes(failure)) return false;
+  if (!spoilt(failure)) return false;
   if (file.role == Role::group) {
     broker_.store->lose_group(segment, segment.groups[file.index], failure.message);
   } else if (file.role == Role::lane) {
     if (!std::exchange(segment.lanes[file.index].damaged, true)) spdlog::error("{}", failure.message);
+    broker_.store->set_aside(segment, file);
   } else {
     return false;
   }
@@ -116,9 +117,9 @@ Result<std::shared_ptr<Mapping>> Methods::give_lane(const SegmentPtr& segment, c
   std::shared_ptr<Mapping> mapping, worse_mapping;
   for (auto& [number, lane] : segment->lanes) {
     if (lane.owner || lane.damaged || lane.sealed) continue;
-    // A memfd lane is sealed for one producer; of another user who still lives nothing is taken over.
+    // A memfd lane is sealed for one producer. From another user nothing is taken over: a child of his may still write there.
     if (segment->manifest.backing == Backing::memfd && lane.producer_id != 0) continue;
-    if (lane.producer_id != 0 && !lane.last_gone && lane.last_uid != who.uid) continue;
+    if (lane.producer_id != 0 && lane.last_uid != who.uid) continue;
     Recovery::IdleLane found;
     if (broker_.recovery->settle_idle_lane(*segment, lane, found) != Recovery::LaneResult::sound) continue;
     const bool through = broker_.recovery->groups_come_through(*segment, lane, found);
@@ -183,7 +184,7 @@ Result<void> Methods::give_group(const SegmentPtr& segment, const Process& who, 
     created = true;
   }
   if (group->damaged)
-    return fail(Errc::group_damaged, "group '" + group->name + "' of '" + segment->name() + "' holds values that no consumer writes", segment->name());
+    return fail(Errc::group_damaged, "group '" + group->name + "' of '" + segment->name() + (group->lost ? "': its file was spoilt" : "' holds values that no consumer writes"), segment->name());
   const bool is_exclusive = (group->flags & protocol::kGroupExclusive) != 0;
   const bool is_ephemeral = (group->flags & protocol::kGroupEphemeral) != 0;
   if ((says_exclusive && exclusive != is_exclusive) || (says_ephemeral && ephemeral != is_ephemeral)) {
@@ -284,6 +285,7 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
       Failure failure = added.error();
       // Whoever is the first to meet it hears of it.
       if (set_aside && file.role == Role::lane) failure.fix = "open it again: the stream goes on without this lane";
+      if (set_aside && file.role == Role::group) failure = {Errc::group_damaged, "group '" + *group_name + "' of '" + name + "': " + failure.message, name, 0, {}};
       return undo(std::move(failure));
     }
   }
@@ -294,7 +296,6 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
     Lane& lane = segment->lanes[*held.lane];
     lane.owner = slot->key;
     lane.last_uid = uid;
-    lane.last_gone = false;
     lane.producer_id = held.producer_id;
     lane.state = protocol::LaneState::owned;
     auto& header = *lane_mapping->as<protocol::LaneHeader>();

@@ -10,6 +10,7 @@
 
 #include "access.hpp"
 #include "clock.hpp"
+#include "data_directory.hpp"
 #include "methods.hpp"
 #include "segment_files.hpp"
 

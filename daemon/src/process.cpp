@@ -110,6 +110,15 @@ bool has_ended(int pidfd) noexcept {
   return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN) != 0;
 }
 
+const std::string& boot_id() {
+  static const std::string id = [] {
+    std::string text = read_small("/proc/sys/kernel/random/boot_id");
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }();
+  return id;
+}
+
 std::string user_name(uid_t uid) {
   static std::map<uid_t, std::string> known;
   const auto at = known.find(uid);
@@ -137,7 +146,9 @@ bool user_id(const std::string& text, uid_t& uid) {
   auto at = known.find(text);
   if (at == known.end() || at->second.until_ns < now) {
     if (known.size() >= 1024) known.clear();
+    errno = 0;
     const passwd* entry = ::getpwnam(text.c_str());
+    if (entry == nullptr && errno != 0 && errno != ENOENT && errno != ESRCH) return false;  // not known
     at = known.insert_or_assign(text, Answer{entry != nullptr ? std::optional(entry->pw_uid) : std::nullopt, now + kUserKnownNs}).first;
   }
   if (at->second.uid) uid = *at->second.uid;

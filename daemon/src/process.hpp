@@ -37,6 +37,9 @@ Result<protocol::UniqueFd> open_process(const Process& process);
 // A readable pidfd belongs to a process that has ended.
 bool has_ended(int pidfd) noexcept;
 
+// Tells this boot of the machine from others; empty if that cannot be known.
+const std::string& boot_id();
+
 std::string user_name(uid_t uid);
 // False if there is no such user. Takes a name or a number. Of a name some seconds late.
 bool user_id(const std::string& text, uid_t& uid);

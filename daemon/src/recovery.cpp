@@ -181,10 +181,10 @@ void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint
       const Context context{&slots_, segment.get(), id};
       const Membership membership = membership_of(context);
       if (!guarded([&] { settled = settle_group(file, membership); })) settled.result = Settled::damaged;
-    } else if (passes(mapping.error())) {
-      settled.result = Settled::busy;
-    } else {
+    } else if (spoilt(mapping.error())) {
       store_.lose_group(*segment, group, mapping.error().message);
+    } else {
+      settled.result = Settled::busy;
     }
     if (settled.result == Settled::busy) {
       loop_.after(next_delay_ns, [this, weak = std::weak_ptr<Segment>(segment), id, incarnation, next_delay_ns] {
@@ -215,7 +215,6 @@ void Recovery::release(Attachment attachment, bool dead) {
       const auto at = segment.lanes.find(*attachment.lane);
       if (at != segment.lanes.end() && at->second.owner == attachment.slot) {
         at->second.state = dead ? LaneState::orphaned : LaneState::closed;
-        at->second.last_gone = dead;
         at->second.owner.reset();
         end_lane(attachment.segment, *attachment.lane, at->second.incarnation);
       }
@@ -229,7 +228,7 @@ void Recovery::release(Attachment attachment, bool dead) {
       }
     }
   }
-  slots_.detach(attachment.id, dead);
+  slots_.detach(attachment.id);
 }
 
 void Recovery::process_ended(SlotKey key) {

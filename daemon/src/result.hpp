@@ -31,6 +31,11 @@ using Result = tl::expected<T, Failure>;
   return failure.code == Errc::no_descriptors || failure.code == Errc::no_space || failure.code == Errc::system_error;
 }
 
+// The file is not as the broker made it: cut, missing, or written over where only the broker writes.
+[[nodiscard]] inline bool spoilt(const Failure& failure) noexcept {
+  return failure.code == Errc::bad_header || failure.code == Errc::wrong_version || failure.code == Errc::wrong_byte_order || failure.code == Errc::truncated_file;
+}
+
 // Want of descriptors, memory or room on a disk: nothing is wrong with what was asked for.
 [[nodiscard]] inline bool wants(const Failure& failure) noexcept { return failure.code == Errc::no_descriptors || failure.code == Errc::no_space; }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "atoll/protocol/bell.hpp"
@@ -32,8 +33,7 @@ struct Lane {
   std::uint64_t incarnation = 0;
   protocol::LaneState state = protocol::LaneState::closed;
   std::optional<SlotKey> owner;
-  uid_t last_uid = 0;          // of the last owner
-  bool last_gone = false;      // whose process has ended: nobody else writes here any more
+  uid_t last_uid = 0;          // of the last owner; nobody else is given it after that one
   std::uint64_t producer_id = 0;
   bool damaged = false;        // not given on
   bool sealed = false;         // a memfd lane that nobody can map writable any more
@@ -47,6 +47,7 @@ struct Group {
   std::uint32_t flags = 0;
   std::set<std::int64_t> members;  // attachments
   bool damaged = false;
+  bool lost = false;  // damaged, and set aside: it holds no producer back
 };
 
 struct Segment {
@@ -55,7 +56,11 @@ struct Segment {
   UniqueFd directory;          // of its files; empty for memfd
   std::string directory_path;  // its absolute path; empty for memfd
   std::map<std::pair<protocol::Role, unsigned>, UniqueFd> memfds;
-  std::map<std::pair<protocol::Role, unsigned>, FileIdentity> memory;  // which file each memfd is, also of those to be offered back
+  // What the journal says, also while the segment cannot be used: which file each memfd is; whose the lanes were, until they
+  // are adopted; files that were spoilt once and are not given out again, by role, index and incarnation.
+  std::map<std::pair<protocol::Role, unsigned>, FileIdentity> memory;
+  std::map<unsigned, uid_t> producers;
+  std::set<std::tuple<protocol::Role, unsigned, std::uint64_t>> aside;
   Mapping header;  // a stream's header file; the first page of a bytes segment's data file
   Mapping bell;
   std::map<unsigned, Lane> lanes;

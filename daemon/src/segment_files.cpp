@@ -1,6 +1,7 @@
 #include "segment_files.hpp"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,12 +110,29 @@ Result<UniqueFd> create_segment_file(Segment& segment, protocol::ManifestFile& f
 void remove_segment_file(Segment& segment, const protocol::ManifestFile& file) noexcept {
   segment.memfds.erase({file.role, file.index});
   segment.memory.erase({file.role, file.index});
+  segment.aside.erase({file.role, file.index, file.incarnation});
   try {
     if (segment.directory) ::unlinkat(segment.directory.get(), file_name(file).c_str(), 0);
   } catch (const std::bad_alloc&) {
     // The next broker removes what no manifest names.
   }
 }
+
+namespace {
+
+// What every client may write would take the whole segment along if its header page were spoilt. It says nothing that is
+// not known: written anew.
+bool write_page_again(const Segment& segment, const protocol::ManifestFile& file, int fd) {
+  if (file.role != protocol::Role::bell && file.role != protocol::Role::data) return false;
+  const std::string what = describe(segment, file);
+  const protocol::HeaderPage page = make_header_page(segment.manifest, file);
+  auto writable = reopen(fd, true, what);
+  if (!writable || !write_all(writable->get(), std::as_bytes(std::span(&page, 1)), what)) return false;
+  spdlog::warn("{}: its header page was spoilt, and is written again", what);
+  return true;
+}
+
+}  // namespace
 
 Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::ManifestFile& file, bool writable) {
   const std::string what = describe(segment, file);
@@ -147,8 +165,9 @@ Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::Manif
   expected.file_size = file.size;
   expected.segment = segment.name();
   protocol::HeaderPage checked{};
-  if (auto wrong = protocol::check_header_page(std::span(page.data(), static_cast<std::size_t>(n)), expected, *size, &checked))
-    return fail(std::move(*wrong));
+  const auto wrong = protocol::check_header_page(std::span(page.data(), static_cast<std::size_t>(n)), expected, *size, &checked);
+  if (wrong && (wrong->code == Errc::truncated_file || !write_page_again(segment, file, fd->get()))) return fail(*wrong);
+  if (wrong) return fd;
   const std::uint64_t capacity = segment.stream() ? segment.manifest.capacity : segment.manifest.size;
   if (checked.capacity != capacity || checked.alignment != segment.manifest.alignment)
     return fail(Errc::bad_header, what + " has another capacity or alignment than the manifest", segment.name(), checked.capacity);

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -47,7 +48,9 @@ class SegmentStore {
   Result<void> remove_lane(Segment& segment, unsigned number);
   Result<Group*> add_group(Segment& segment, const std::string& name, std::uint32_t flags, const GroupStart& start);
   Result<void> remove_group(Segment& segment, unsigned id);
-  // A group whose file cannot be opened: nobody comes to it any more, and no producer that comes could learn how far it has
+  // The file of a lane or group that is spoilt: not given out again, also not by the next broker.
+  void set_aside(Segment& segment, const protocol::ManifestFile& file);
+  // A group that is set aside: nobody comes to it any more, and no producer that comes could learn how far it has
   // read. It holds nobody back from here on.
   void lose_group(Segment& segment, Group& group, const std::string& why);
   // After a restart: the last step of making a group may be missing.
@@ -68,7 +71,9 @@ class SegmentStore {
 
  private:
   Result<void> publish(Segment& segment);
+  void recall(Segment& segment);
   Result<void> adopt(Segment& segment);
+  Result<void> adopt_data(Segment& segment);
   Result<void> adopt_files(Segment& segment);
   Result<void> adopt_manifest(const std::string& file_name);
   Result<void> finish_interrupted(const Replay& replay);
@@ -84,14 +89,14 @@ class SegmentStore {
   RuntimeDirectory& runtime_;
   Journal& journal_;
   std::map<std::string, SegmentPtr> segments_;
-  // Until every manifest is adopted: what the journal says of files and lanes of a generation.
+  // Until every manifest is adopted: what the journal says of a generation (Segment has the same).
+  struct Noted {
+    std::map<std::pair<protocol::Role, unsigned>, FileIdentity> memory;
+    std::map<unsigned, uid_t> producers;
+    std::set<std::tuple<protocol::Role, unsigned, std::uint64_t>> aside;
+  };
   struct Remembered {
-    std::map<std::tuple<std::uint64_t, std::string, std::uint64_t>, FileIdentity> memory;  // by role and index
-    struct Producer {
-      uid_t uid = 0;
-      bool gone = false;
-    };
-    std::map<std::pair<std::uint64_t, std::uint64_t>, Producer> producers;  // by lane: the last one
+    std::map<std::uint64_t, Noted> of_generation;
     explicit Remembered(const Replay& replay);
     Remembered() = default;
   };
@@ -99,8 +104,5 @@ class SegmentStore {
   std::uint64_t generation_ = 0;
   std::uint64_t epoch_ = 0;
 };
-
-// Opens the data directory of a `file` segment: any directory that exists.
-Result<UniqueFd> open_data_directory(const std::string& path);
 
 }  // namespace atoll_ipc::daemon

@@ -154,10 +154,10 @@ Attachment* Slots::attachment(std::int64_t id) {
   return at == attachments_.end() ? nullptr : &at->second;
 }
 
-void Slots::detach(std::int64_t id, bool dead) {
+void Slots::detach(std::int64_t id) {
   const auto at = attachments_.find(id);
   if (at == attachments_.end()) return;
-  journal_.append({{"t", "detached"}, {"id", id}, {"dead", dead}});
+  journal_.append({{"t", "detached"}, {"id", id}});
   ATOLL_KILL_POINT("broker.detach.journal");
   let_go(at);
 }

@@ -58,7 +58,7 @@ class Slots {
   Attachment& attach(Slot& slot, Attachment attachment);
   [[nodiscard]] Attachment* attachment(std::int64_t id);
   [[nodiscard]] std::map<std::int64_t, Attachment>& attachments() noexcept { return attachments_; }
-  void detach(std::int64_t id, bool dead = false);
+  void detach(std::int64_t id);
 
   [[nodiscard]] bool is_member(const Segment& segment, unsigned group, unsigned slot, std::uint32_t generation);
   [[nodiscard]] bool is_alive(unsigned slot, std::uint32_t generation_bits);

@@ -278,7 +278,9 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
 }
 
 void SegmentStore::lose_group(Segment& segment, Group& group, const std::string& why) {
-  if (!std::exchange(group.damaged, true)) spdlog::error("'{}' group '{}' is damaged, and holds its producers back no more: {}", segment.name(), group.name, why);
+  if (const protocol::ManifestFile* file = segment.file(Role::group, group.id)) set_aside(segment, *file);
+  group.damaged = true;
+  if (!std::exchange(group.lost, true)) spdlog::error("'{}' group '{}' is damaged, and holds its producers back no more: {}", segment.name(), group.name, why);
   const std::uint32_t bit = 1u << group.id;
   bool held_back = false;
   static_cast<void>(guarded([&] { held_back = (segment.stream_header()->active_groups.fetch_and(~bit) & bit) != 0; }));
@@ -292,7 +294,7 @@ Result<void> SegmentStore::remove_group(Segment& segment, unsigned id) {
   static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_and(~(1u << id)); }));
   ATOLL_KILL_POINT("broker.group.retire");
   if (auto unlisted = unlist(segment, Role::group, id); !unlisted) {
-    static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_or(1u << id); }));
+    if (!segment.groups[id].lost) static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_or(1u << id); }));
     return unlisted;
   }
   segment.groups.erase(id);

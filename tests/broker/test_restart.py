@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import struct
+import zlib
 
 import pytest
 
@@ -194,7 +195,6 @@ def test_a_newer_brokers_journal_is_left_alone(broker):
     broker.kill()
     path = os.path.join(broker.directory, "journal")
     line = b'{"t":"journal","version":99}'
-    import zlib
     newer = b"%08x %s\n" % (zlib.crc32(line), line)
     with open(path, "rb") as journal:
         before = journal.read()
@@ -232,7 +232,6 @@ def edit_file(broker, paths, key, offset, data):
     ("BadHeader", lambda b, p: edit_manifest(b, lambda t: t.replace('"uuid": "', '"uuid": "').replace(json.loads(t)["uuid"], "0" * 8 + "-0000-0000-0000-" + "0" * 12))),
     ("BadHeader", lambda b, p: edit_file(b, p, ("header", 0), 0, b"XXXXXXXX")),
     ("WrongByteOrder", lambda b, p: edit_file(b, p, ("header", 0), 0, b"10LLOTAA")),
-    ("WrongVersion", lambda b, p: edit_file(b, p, ("bell", 0), 10, u16(7))),
     ("TruncatedFile", lambda b, p: os.truncate(p["header", 0], 10)),
 ])
 def test_a_damaged_segment_has_its_own_error_and_harms_no_other(broker, code, damage):
@@ -323,6 +322,189 @@ def test_damage_to_a_groups_file_ends_at_that_group_which_holds_no_producer_back
     connection.call("Remove", name="s", group="g", force=True)
     _, files = connection.attach("s", "consume", group="g")
     assert word(memory(files, "header"), 260, 4) == 3, "removed and made again it is as good as new"
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "restarted"])
+@pytest.mark.parametrize("backing", ["shm", "memfd"])
+def test_the_page_of_a_file_that_all_may_write_is_written_again(broker, backing, restarted):
+    connection = make_stream(broker, backing=backing)
+    connection.call("Create", name="b", options={"kind": "bytes", "size": 100, "backing": backing})
+    stream, bytes_ = connection.attach("s", "observe")[1], connection.attach("b", "map", writable=True)[1]
+    before = memory(stream, "bell")[:128]
+    memory(stream, "bell", writable=True)[:128] = bytes(128)
+    memory(bytes_, "data", writable=True)[:16] = b"\xff" * 16
+    if restarted and backing == "shm":
+        broker.restart()
+    connection = broker.connect()
+    connection.hello()
+    _, files = connection.attach("s", "observe")
+    assert memory(files, "bell")[:128] == before
+    assert memory(connection.attach("b", "map")[1], "data")[:8] == before[:8]
+
+
+def test_what_was_set_aside_stays_so_when_its_file_is_as_it_was(broker):
+    connection, paths = stream_with_two_lanes_and_groups(broker)
+    magic = {part: read_file(paths[part], 0, 8) for part in (("lane", 0), ("group", 0))}
+    for part in magic:
+        edit_file(broker, paths, part, 0, b"XXXXXXXX")
+        with pytest.raises(CallError):
+            connection.attach("s", "consume", group="g")
+    # A lane that the group never hears of.
+    assert connection.attach("s", "produce")[0]["lane"] == 2
+    for _ in range(2):
+        broker.kill()
+        for part, text in magic.items():
+            edit_file(broker, paths, part, 0, text)
+        broker.start()
+    connection = broker.connect()
+    connection.hello()
+    _, files = connection.attach("s", "consume", group="h")
+    assert roles(files) == [("bell", 0), ("group", 1), ("header", 0), ("lane", 1), ("lane", 2)]
+    assert word(memory(files, "header"), 260, 4) == 1 << 1
+    with pytest.raises(CallError) as error:
+        connection.attach("s", "consume", group="g")
+    assert error.value.name == "GroupDamaged"
+
+
+@pytest.mark.parametrize("part", [("lane", 0), ("group", 0)])
+def test_what_passes_is_no_damage(broker, part):
+    connection, paths = stream_with_two_lanes_and_groups(broker)
+    os.link(paths[part], paths[part] + ".copy")
+    with pytest.raises(CallError) as error:
+        connection.attach("s", "consume", group="g")
+    assert error.value.name == "NotPermitted" and "hard links" in error.value.parameters["fix"]
+    os.unlink(paths[part] + ".copy")
+    _, files = connection.attach("s", "consume", group="g")
+    assert part in roles(files)
+    assert connection.call("List")[0]["segments"][0]["state"] == "live"
+
+
+@contextlib.contextmanager
+def claimed(folder):
+    """As another broker has it that uses the data in there."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def snapshot(folder):
+    return {name: os.stat(os.path.join(folder, name)).st_ino for name in os.listdir(folder)}
+
+
+def test_a_segment_is_not_made_where_another_broker_is_about_to(broker, tmp_path):
+    connection = make_stream(broker, "first")
+    folder = tmp_path / "s@2"
+    folder.mkdir(mode=0o700)
+    (folder / "lane-0.1").write_bytes(b"another's")
+    with claimed(folder):
+        with pytest.raises(CallError) as error:
+            connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)})
+        assert error.value.name == "InUse"
+        assert os.listdir(folder) == ["lane-0.1"]
+
+
+def journal_line(**entry):
+    text = json.dumps(entry, separators=(",", ":"), sort_keys=True).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+@pytest.mark.parametrize("begun", ["creating", "removing"])
+def test_what_was_begun_with_data_that_another_broker_has_by_now_is_left_alone(broker, tmp_path, begun):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    broker.kill()
+    with open(os.path.join(broker.directory, "journal"), "ab") as journal:
+        journal.write(journal_line(t=begun, name="s", generation=1, directory=str(tmp_path), uuid="00000000-0000-0000-0000-000000000000"))
+    with Broker() as other:
+        second = make_stream(other, **options)
+        before = snapshot(tmp_path / "s@1")
+        broker.start()
+        assert snapshot(tmp_path / "s@1") == before
+        other.kill()
+        broker.restart()
+        assert snapshot(tmp_path / "s@1") == before, "nor when that one is dead: it is of another segment"
+        other.start()
+        second = other.connect()
+        second.hello()
+        second.attach("s", "produce")
+
+
+def test_removing_what_is_gone_takes_nothing_that_another_broker_made_since(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    make_stream(broker, **options)
+    broker.kill()
+    shutil.rmtree(tmp_path / "s@1")
+    with Broker() as other:
+        make_stream(other, **options)
+        other.kill()
+        before = snapshot(tmp_path / "s@1")
+        broker.start()
+        connection = broker.connect()
+        connection.hello()
+        with pytest.raises(CallError) as error:
+            connection.attach("s", "observe")
+        assert error.value.name == "TruncatedFile" and "another segment" in str(error.value)
+        connection.call("Remove", name="s")
+        assert snapshot(tmp_path / "s@1") == before
+
+
+def test_data_that_goes_from_broker_to_broker_and_back_loses_nothing(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    make_stream(broker, **options)
+    broker.kill()
+    with Broker() as other:
+        second = make_stream(other, **options)
+        with Holder(other) as producer:
+            for lane in range(2):
+                handle, given = producer.attach("s", "produce")
+                producer.poke(handle, "lane", LANE_LIMIT, u64(512))
+                producer.poke(handle, "lane", RING, record(COMMITTED, 5, 0))
+                assert given["lane"] == lane
+            second.attach("s", "consume", group="g")
+            producer.kill()
+        eventually(lambda: [lane["sequence"] for lane in second.call("Show", name="s")[0]["lanes"]] == [1, 1], "both are settled")
+        other.kill()
+        broker.start()
+        connection = broker.connect()
+        connection.hello()
+        shown = connection.call("Show", name="s")[0]
+        assert [(lane["lane"], lane["sequence"]) for lane in shown["lanes"]] == [(0, 1), (1, 1)]
+        assert [(group["name"], group["lag"]) for group in shown["groups"]] == [("g", 2)]
+        connection.call("Remove", name="s", force=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lane_whose_producer_may_live_with_a_dead_broker_is_not_given_on_by_another(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    make_stream(broker, **options)
+    with Holder(broker) as producer:
+        assert producer.attach("s", "produce")[1]["lane"] == 0
+        broker.kill()
+        with Broker() as other:
+            second = make_stream(other, **options)
+            assert second.attach("s", "produce")[0]["lane"] == 1
+            other.kill()
+            # After a reboot nobody is left that could write.
+            (tmp_path / "s@1" / "boot").write_text("another")
+            os.chmod(tmp_path / "s@1" / "boot", 0o600)
+            broker.start()
+            connection = broker.connect()
+            connection.call("Remove", name="s", force=True)
+
+
+def test_after_a_reboot_the_lanes_of_a_file_segment_are_given_on(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    make_stream(broker, **options)
+    with Holder(broker) as producer:
+        assert producer.attach("s", "produce")[1]["lane"] == 0
+        broker.kill()
+    (tmp_path / "s@1" / "boot").write_text("the one before")
+    with Broker() as other:
+        second = make_stream(other, **options)
+        assert second.attach("s", "produce")[0]["lane"] == 0
+        second.call("Remove", name="s", force=True)
 
 
 def test_two_brokers_never_have_the_same_data(broker, tmp_path):
@@ -517,34 +699,54 @@ def test_memory_that_nobody_held_takes_only_its_own_lane_along(broker):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another user")
+@pytest.mark.parametrize("ended", ["closed", "died"])
 @pytest.mark.parametrize("restarts", [0, 1, 2])
-def test_a_lane_that_another_user_closed_and_may_still_write_to_is_not_given_on(restarts):
+def test_a_lane_is_given_on_to_its_last_user_only(restarts, ended):
     with Broker("--allow-other-users") as broker:
         os.chmod(broker.directory, 0o755)
         connection = broker.connect()
         connection.hello()
         connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "access": [{"user": "65531", "rights": ["produce"]}]})
-        guest = Holder(broker, prefix=["setpriv", "--reuid=65531", "--regid=65531", "--clear-groups"])
-        with guest:
-            _, given = guest.attach("s", "produce")
+
+        def guest():
+            return Holder(broker, prefix=["setpriv", "--reuid=65531", "--regid=65531", "--clear-groups"])
+
+        with guest() as first:
+            _, given = first.attach("s", "produce")
             assert given["lane"] == 0
-            guest.do("call", "Detach", {"attachment": given["attachment"]})
+            if ended == "closed":
+                first.do("call", "Detach", {"attachment": given["attachment"]})
+            else:
+                first.kill()  # a child of it might still write there
+                eventually(lambda: connection.call("Show", name="s")[0]["lanes"][0]["state"] == "orphaned", "its death is known")
             for _ in range(restarts):
                 broker.restart()
             connection = broker.connect()
             connection.hello()
-            mine, _ = connection.attach("s", "produce")
-            assert mine["lane"] == 1
-            come_back(guest)
-            _, given = guest.attach("s", "produce")
-            assert given["lane"] == 0, "its own user may have it again"
-            guest.kill()
-        eventually(lambda: connection.call("Show", name="s")[0]["lanes"][0]["state"] == "orphaned", "its death is known")
-        for _ in range(restarts):
-            broker.restart()
+            assert connection.attach("s", "produce")[0]["lane"] == 1
+            with guest() as second:
+                assert second.attach("s", "produce")[1]["lane"] == 0, "its own user may have it again"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another user")
+def test_whose_a_lane_was_is_known_after_a_restart_in_which_the_segment_could_not_be_used(tmp_path):
+    with Broker("--allow-other-users") as broker:
+        os.chmod(broker.directory, 0o755)
         connection = broker.connect()
         connection.hello()
-        assert connection.attach("s", "produce")[0]["lane"] == 0, "the dead write nowhere"
+        connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path),
+                                                     "access": [{"user": "65531", "rights": ["produce"]}]})
+        with Holder(broker, prefix=["setpriv", "--reuid=65531", "--regid=65531", "--clear-groups"]) as guest:
+            _, given = guest.attach("s", "produce")
+            guest.do("call", "Detach", {"attachment": given["attachment"]})
+            broker.kill()
+            with claimed(tmp_path / "s@1"):
+                broker.start()
+                assert broker.connect().call("List")[0]["segments"][0]["state"] == "in_use"
+            broker.restart()
+            connection = broker.connect()
+            connection.hello()
+            assert connection.attach("s", "produce")[0]["lane"] == 1
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to put the broker into a pid namespace of its own")

@@ -161,10 +161,11 @@ def journal() -> Iterator[tuple[str, bytes]]:
         {"t": "attached", "id": 8, "slot": 0, "slot_generation": 6, "name": "s", "generation": 1, "role": "produce", "writable": False, "lane": 0, "producer": 5, "uid": 7},
         {"t": "attached", "id": 9, "slot": 0, "slot_generation": 6, "name": "s", "generation": 1, "role": "consume", "writable": False, "group": 0,
          "incarnation": 2, "group_name": "g"},
-        {"t": "detached", "id": 8, "dead": True}, {"t": "gone", "slot": 0, "generation": 6}, {"t": "removing", "name": "x", "generation": 11, "directory": "@DIRECTORY@"},
+        {"t": "detached", "id": 8}, {"t": "gone", "slot": 0, "generation": 6}, {"t": "removing", "name": "x", "generation": 11, "directory": "@DIRECTORY@"},
         {"t": "removed", "name": "x", "generation": 11}, {"t": "creating", "name": "y", "generation": 12, "directory": ""},
-        {"t": "lane", "name": "s", "generation": 1, "lane": 0, "uid": 8, "dead": True},
-        {"t": "memory", "name": "s", "generation": 1, "role": "lane", "index": 0, "device": 1, "inode": 99}]
+        {"t": "lane", "name": "s", "generation": 1, "lane": 0, "uid": 8},
+        {"t": "memory", "name": "s", "generation": 1, "role": "lane", "index": 0, "device": 1, "inode": 99, "boot": "b"},
+        {"t": "aside", "name": "s", "generation": 1, "role": "lane", "index": 0, "incarnation": 1}]
     for count in range(1, len(entries) + 1):
         text = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries[:count])
         yield f"plain-{count}", struct.pack("<BH", 1, 7 * count) + text

@@ -55,7 +55,7 @@ json state_after(const std::string& text) {
   require(read && read->damaged_lines == 0, "a broker writes a journal without damage");
   json state = json::array();
   for (const json& entry : read->entries)
-    if (entry["t"] == "attached" || entry["t"] == "lane") state.push_back(entry);
+    if (entry["t"] == "attached" || entry["t"] == "lane" || entry["t"] == "aside") state.push_back(entry);
   return state;
 }
 
