@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,10 +62,12 @@ Result<protocol::Manifest> SegmentStore::find_saved(const std::string& name, con
     if (entry.compare(0, prefix.size(), prefix) != 0) continue;
     // What cannot be looked at now may be the data: nothing is made in its place.
     auto inner = open_directory_at(above->get(), entry);
-    if (!inner && passes(inner.error())) return fail(inner.error());
+    struct stat status {};
+    const bool closed_to_us = !inner && inner.error().code == Errc::not_permitted && ::fstatat(above->get(), entry.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid == ::geteuid();
+    if (!inner && (passes(inner.error()) || closed_to_us)) return fail(inner.error());
     if (!inner) continue;
     auto text = read_file_at(inner->get(), "manifest.json", protocol::kMaxManifest, "the manifest in " + directory + "/" + entry);
-    if (!text && passes(text.error())) return fail(text.error());
+    if (!text && !spoilt(text.error())) return fail(text.error());
     if (!text) continue;
     protocol::Manifest manifest;
     if (auto wrong = protocol::parse_manifest(*text, manifest)) {
@@ -122,6 +125,7 @@ Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted)
     segment->directory = std::move(*directory);
     if (auto claimed = claim_directory(*segment); !claimed) {
       segment->directory.reset();  // what lies there is not ours
+      segment->directory_path.clear();
       return undo(claimed.error());
     }
     if (auto noted = shm ? Result<void>() : note_boot(segment->directory); !noted) return undo(noted.error());
@@ -173,9 +177,9 @@ void SegmentStore::unlink_files(Segment& segment) {
     for (const protocol::ManifestFile& file : segment.manifest.files) remove_segment_file(segment, file);
     if (const auto strays = list_directory(segment.directory.get()))
       for (const std::string& stray : *strays) ::unlinkat(segment.directory.get(), stray.c_str(), 0);
-    ::rmdir(segment.directory_path.c_str());
     segment.directory.reset();
   }
+  if (!segment.directory_path.empty()) ::rmdir(segment.directory_path.c_str());  // if it is empty
   if (segment.manifest.backing != Backing::file)
     remove_tree_at(runtime_.shm.get(), segment.directory_name());
   else if (!open)

@@ -13,7 +13,6 @@ from world import World
 
 WAYS = ("once", "from then on")
 MOST = 2000  # more calls of a sort than any operation makes
-NOT_PROMISED = ("sleep until a record comes", "broker", "no access", "from then on")
 ALLOCATIONS = [*range(1, 12), *range(12, MOST, 23)]  # there are hundreds: not each of them
 
 
@@ -52,8 +51,6 @@ def with_failures(world: World, name: str, target: str, shortage: str, way: str)
 @pytest.mark.parametrize("target", ("broker", "client"))
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_in_need(world, name, target, shortage, way):
-    if (name, target, shortage, way) == NOT_PROMISED:
-        pytest.skip("a broker that may not open its own files takes them for damaged, and its producers wait for it")
     with_failures(world, name, target, shortage, way)
 
 
