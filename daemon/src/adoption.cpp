@@ -25,6 +25,7 @@ using protocol::Role;
 namespace {
 
 constexpr std::uint64_t kSomebody = ~0ull;  // for a producer's number: the lane had one, whoever that was
+constexpr uid_t kNobody = ~uid_t{0};
 
 json file_entry(const char* type, const Segment& segment, Role role, unsigned index) {
   return {{"t", type}, {"name", segment.name()}, {"generation", segment.manifest.generation}, {"role", protocol::role_name(role)}, {"index", index}};
@@ -243,17 +244,10 @@ Result<void> SegmentStore::adopt_data(Segment& segment) {
     segment.manifest = std::move(**beside);
     relocate(segment.manifest, where);
   }
-  const bool writers_may_live = segment.producers.empty() && claimed_in_this_boot(segment.directory);
-  if (auto noted = note_boot(segment.directory); !noted) return noted;
-  if (auto adopted = adopt_files(segment); !adopted) return adopted;
+  const bool writers_may_live = claimed_in_this_boot(segment.directory);
+  if (auto noted = note_boot(segment.directory); !noted) spdlog::warn("{}", noted.error().message);
+  if (auto adopted = adopt_files(segment, writers_may_live); !adopted) return adopted;
   if (*beside) remove_strays(segment);
-  // The clients of the broker that had it may live and write, and nobody here would hear of their death.
-  constexpr uid_t kNobody = ~uid_t{0};
-  for (auto& [number, lane] : segment.lanes)
-    if (writers_may_live && lane.state == protocol::LaneState::orphaned) {
-      lane.last_uid = kNobody;
-      lane.producer_id = kSomebody;
-    }
   return {};
 }
 
@@ -272,7 +266,7 @@ void SegmentStore::remove_strays(Segment& segment) noexcept {
 }
 
 // A lane or group whose file is spoilt is set aside, and the others are not.
-Result<void> SegmentStore::adopt_files(Segment& segment) {
+Result<void> SegmentStore::adopt_files(Segment& segment, bool others_may_write) {
   for (const protocol::ManifestFile& file : segment.manifest.files) {
     auto fd = open_segment_file(segment, file, false);
     const bool part = file.role == Role::lane || file.role == Role::group;
@@ -299,6 +293,10 @@ Result<void> SegmentStore::adopt_files(Segment& segment) {
       if (segment.manifest.backing == Backing::memfd) lane.producer_id = kSomebody;
       if (const auto at = segment.producers.find(lane.number); at != segment.producers.end()) {
         lane.last_uid = at->second;
+        lane.producer_id = kSomebody;
+      } else if (others_may_write && header.state.raw == static_cast<std::uint32_t>(protocol::LaneState::owned)) {
+        // By a client of another broker, of whose death nobody here would hear.
+        lane.last_uid = kNobody;
         lane.producer_id = kSomebody;
       }
       segment.lanes[lane.number] = std::move(lane);

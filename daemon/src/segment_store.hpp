@@ -74,7 +74,7 @@ class SegmentStore {
   void recall(Segment& segment);
   Result<void> adopt(Segment& segment);
   Result<void> adopt_data(Segment& segment);
-  Result<void> adopt_files(Segment& segment);
+  Result<void> adopt_files(Segment& segment, bool others_may_write = false);
   Result<void> adopt_manifest(const std::string& file_name);
   Result<void> finish_interrupted(const Replay& replay);
   Result<void> finish_creation(const SegmentPtr& segment);
