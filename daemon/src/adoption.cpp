@@ -25,7 +25,6 @@ using protocol::Role;
 namespace {
 
 constexpr std::uint64_t kSomebody = ~0ull;  // for a producer's number: the lane had one, whoever that was
-constexpr uid_t kNobody = ~uid_t{0};
 
 json file_entry(const char* type, const Segment& segment, Role role, unsigned index) {
   return {{"t", type}, {"name", segment.name()}, {"generation", segment.manifest.generation}, {"role", protocol::role_name(role)}, {"index", index}};
@@ -80,48 +79,67 @@ void SegmentStore::save(std::vector<json>& entries) const {
     for (const auto& [role, index, incarnation] : segment->aside) entries.push_back(aside_entry(*segment, role, index, incarnation));
     for (const auto& [number, uid] : segment->producers) entries.push_back(lane_entry(*segment, number, uid));
     for (const auto& [number, lane] : segment->lanes)
-      if (lane.producer_id != 0 && !lane.owner) entries.push_back(lane_entry(*segment, number, lane.last_uid));
+      if (lane.producer_id != 0 && !lane.owner && lane.last_uid != kNobodyKnown) entries.push_back(lane_entry(*segment, number, lane.last_uid));
   }
 }
 
 SegmentStore::Remembered::Remembered(const Replay& replay) {
+  std::map<std::uint64_t, std::pair<std::pair<std::string, std::uint64_t>, unsigned>> lane_of;  // by attachment
   for (const json& entry : replay.entries) {
     const std::string type = entry["t"];
     const auto role = role_named(entry_text(entry, "role"));
     const auto index = static_cast<unsigned>(entry_number(entry, "index"));
-    Noted& noted = of_generation[entry_number(entry, "generation")];
+    if (type == "detached") {
+      if (const auto at = lane_of.find(entry_number(entry, "id")); at != lane_of.end()) segments[at->second.first].owners.erase(at->second.second);
+      continue;
+    }
+    const std::pair which{entry_text(entry, "name"), entry_number(entry, "generation")};
+    Noted& noted = segments[which];
     // Numbers of files begin anew with each boot of the machine, which takes all memory along anyway.
     if (type == "memory" && role && entry_text(entry, "boot") == boot_id()) noted.memory[{*role, index}] = {entry_number(entry, "device"), entry_number(entry, "inode")};
     if (type == "aside" && role) noted.aside.emplace(*role, index, entry_number(entry, "incarnation"));
     // Who holds a lane is told by its attachment as well.
-    if ((type == "attached" || type == "lane") && entry.contains("lane") && entry.contains("uid"))
-      noted.producers[static_cast<unsigned>(entry_number(entry, "lane"))] = static_cast<uid_t>(entry_number(entry, "uid"));
+    if ((type == "attached" || type == "lane") && entry.contains("lane") && entry.contains("uid")) {
+      const auto lane = static_cast<unsigned>(entry_number(entry, "lane"));
+      noted.producers[lane] = static_cast<uid_t>(entry_number(entry, "uid"));
+      if (type == "attached") {
+        noted.owners[lane] = entry_number(entry, "producer");
+        lane_of[entry_number(entry, "id")] = {which, lane};
+      }
+    }
   }
 }
 
+const SegmentStore::Noted* SegmentStore::noted(const Segment& segment) const {
+  const auto at = remembered_.segments.find({segment.name(), segment.manifest.generation});
+  return at == remembered_.segments.end() ? nullptr : &at->second;
+}
+
 void SegmentStore::recall(Segment& segment) {
-  const auto at = remembered_.of_generation.find(segment.manifest.generation);
-  if (at == remembered_.of_generation.end()) return;
-  segment.producers = at->second.producers;
+  const Noted* const known = noted(segment);
+  if (known == nullptr) return;
+  segment.producers = known->producers;
   for (const protocol::ManifestFile& file : segment.manifest.files) {
-    if (const auto memory = at->second.memory.find({file.role, file.index}); memory != at->second.memory.end()) segment.memory.insert(*memory);
-    if (at->second.aside.count({file.role, file.index, file.incarnation}) != 0) segment.aside.emplace(file.role, file.index, file.incarnation);
+    if (const auto memory = known->memory.find({file.role, file.index}); memory != known->memory.end()) segment.memory.insert(*memory);
+    if (known->aside.count({file.role, file.index, file.incarnation}) != 0) segment.aside.emplace(file.role, file.index, file.incarnation);
   }
 }
 
 Result<void> SegmentStore::finish_interrupted(const Replay& replay) {
-  // The last word on each generation decides.
-  std::map<std::uint64_t, json> open;
+  // The last word on each decides.
+  std::map<std::pair<std::string, std::uint64_t>, json> open;
   for (const json& entry : replay.entries) {
     const std::string type = entry["t"];
     const std::uint64_t generation = entry_number(entry, "generation");
-    if (type == "creating" || type == "removing") open[generation] = entry;
-    if (type == "created" || type == "removed") open.erase(generation);
+    const std::pair which{entry_text(entry, "name"), generation};
+    if (type == "creating" || type == "removing") open[which] = entry;
+    if (type == "created" || type == "removed") open.erase(which);
     if (type == "creating" || type == "counters") generation_ = std::max(generation_, generation);
   }
-  for (const auto& [generation, entry] : open) {
+  for (const auto& [which, entry] : open) {
+    const auto& [name, generation] = which;
     Segment segment;
-    segment.manifest.name = entry_text(entry, "name");
+    segment.manifest.name = name;
     segment.manifest.generation = generation;
     segment.manifest.directory = entry_text(entry, "directory");
     if (!segment.manifest.directory.empty()) segment.manifest.backing = Backing::file;
@@ -203,6 +221,16 @@ Result<void> SegmentStore::adopt_manifest(const std::string& file_name) {
   return {};
 }
 
+Result<void> SegmentStore::adopt_again(Segment& segment) {
+  if (auto adopted = adopt(segment); !adopted) {
+    segment.broken = adopted.error();
+    return adopted;
+  }
+  segment.broken.reset();
+  generation_ = std::max(generation_, segment.manifest.generation);
+  return publish(segment);
+}
+
 Result<void> SegmentStore::adopt(Segment& segment) {
   const protocol::Manifest& manifest = segment.manifest;
   if (manifest.backing == Backing::memfd) {
@@ -267,6 +295,12 @@ void SegmentStore::remove_strays(Segment& segment) noexcept {
 
 // A lane or group whose file is spoilt is set aside, and the others are not.
 Result<void> SegmentStore::adopt_files(Segment& segment, bool others_may_write) {
+  const Noted* const known = noted(segment);
+  const auto owned_here = [known](unsigned lane, std::uint64_t producer) {
+    if (known == nullptr) return false;
+    const auto at = known->owners.find(lane);
+    return at != known->owners.end() && at->second == producer;
+  };
   for (const protocol::ManifestFile& file : segment.manifest.files) {
     auto fd = open_segment_file(segment, file, false);
     const bool part = file.role == Role::lane || file.role == Role::group;
@@ -294,10 +328,12 @@ Result<void> SegmentStore::adopt_files(Segment& segment, bool others_may_write) 
       if (const auto at = segment.producers.find(lane.number); at != segment.producers.end()) {
         lane.last_uid = at->second;
         lane.producer_id = kSomebody;
-      } else if (others_may_write && header.state.raw == static_cast<std::uint32_t>(protocol::LaneState::owned)) {
-        // By a client of another broker, of whose death nobody here would hear.
-        lane.last_uid = kNobody;
+      }
+      if (others_may_write && header.state.raw == static_cast<std::uint32_t>(protocol::LaneState::owned) && !owned_here(lane.number, header.producer_id)) {
+        // By a client of another broker, of whose death nobody here would hear: left as it is.
+        lane.last_uid = kNobodyKnown;
         lane.producer_id = kSomebody;
+        lane.state = protocol::LaneState::owned;
       }
       segment.lanes[lane.number] = std::move(lane);
     }
@@ -362,7 +398,10 @@ bool SegmentStore::end_wait(Segment& segment) {
   const auto missing = [&](const protocol::ManifestFile& file) { return segment.memfds.count({file.role, file.index}) == 0; };
   segment.awaiting_memory = false;
   for (const protocol::ManifestFile& file : segment.manifest.files)
-    if (missing(file) && file.role != Role::lane && file.role != Role::group) return false;
+    if (missing(file) && file.role != Role::lane && file.role != Role::group) {
+      segment.memfds.clear();
+      return false;
+    }
   for (const protocol::ManifestFile& file : segment.manifest.files)
     if (missing(file)) {
       spdlog::error("'{}' goes on without {}: nobody offered it back", segment.name(), describe(segment, file));

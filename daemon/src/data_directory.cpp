@@ -46,7 +46,7 @@ void relocate(protocol::Manifest& manifest, const std::string& directory) {
 
 bool claimed_in_this_boot(const UniqueFd& directory) {
   const auto text = read_file_at(directory.get(), "boot", 64, "the file boot");
-  return text && !text->empty() && *text == boot_id();
+  return text ? !text->empty() && *text == boot_id() : !spoilt(text.error());  // not known: it may be
 }
 
 Result<void> note_boot(const UniqueFd& directory) { return replace_file_at(directory.get(), "boot", boot_id(), false, "the file boot beside the data"); }

@@ -244,6 +244,11 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
     broker_.store->remove(segment);
     segment.reset();
   }
+  // Another broker had it when this one asked last.
+  if (segment && segment->broken && segment->broken->code == Errc::in_use && has_right(segment->manifest, connection.peer.uid, Right::admin)) {
+    if (auto adopted = broker_.store->adopt_again(*segment); !adopted) return fail(adopted.error());
+    broker_.recovery->bind(segment);
+  }
   if (segment) {
     if (segment->broken) return fail(*segment->broken);
     if (!has_any_right(segment->manifest, connection.peer.uid)) return fail(check_right(segment->manifest, connection.peer.uid, Right::admin).error());

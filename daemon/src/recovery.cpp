@@ -64,7 +64,7 @@ Recovery::LaneResult Recovery::settle_idle_lane(Segment& segment, Lane& lane, Id
                                  : map_segment_file(segment, *file);
   std::string why;
   if (!mapping) {
-    if (passes(mapping.error())) return LaneResult::later;
+    if (!spoilt(mapping.error())) return LaneResult::later;
     why = mapping.error().message;
   } else {
     std::byte* data = (*mapping)->data();
@@ -298,7 +298,7 @@ void Recovery::bind(const SegmentPtr& segment) {
     if (attachment->group) group->second.members.insert(id);
   }
   for (auto& [number, lane] : segment->lanes) {
-    if (lane.owner || lane.state == LaneState::closed) continue;
+    if (lane.owner || lane.state == LaneState::closed || lane.last_uid == kNobodyKnown) continue;
     // Owned by nobody that the journal knows: its producer's death was being dealt with.
     lane.state = LaneState::orphaned;
     end_lane(segment, number, lane.incarnation);

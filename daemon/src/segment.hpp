@@ -28,6 +28,9 @@ struct SlotKey {
   auto operator<=>(const SlotKey&) const = default;
 };
 
+// The user of a lane that clients of another broker may write: nobody is given it.
+inline constexpr uid_t kNobodyKnown = ~uid_t{0};
+
 struct Lane {
   unsigned number = 0;
   std::uint64_t incarnation = 0;

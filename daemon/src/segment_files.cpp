@@ -165,12 +165,11 @@ Result<UniqueFd> open_segment_file(const Segment& segment, const protocol::Manif
   expected.file_size = file.size;
   expected.segment = segment.name();
   protocol::HeaderPage checked{};
-  const auto wrong = protocol::check_header_page(std::span(page.data(), static_cast<std::size_t>(n)), expected, *size, &checked);
-  if (wrong && (wrong->code == Errc::truncated_file || !write_page_again(segment, file, fd->get()))) return fail(*wrong);
-  if (wrong) return fd;
+  auto wrong = protocol::check_header_page(std::span(page.data(), static_cast<std::size_t>(n)), expected, *size, &checked);
   const std::uint64_t capacity = segment.stream() ? segment.manifest.capacity : segment.manifest.size;
-  if (checked.capacity != capacity || checked.alignment != segment.manifest.alignment)
-    return fail(Errc::bad_header, what + " has another capacity or alignment than the manifest", segment.name(), checked.capacity);
+  if (!wrong && (checked.capacity != capacity || checked.alignment != segment.manifest.alignment))
+    wrong = Failure{Errc::bad_header, what + " has another capacity or alignment than the manifest", segment.name(), checked.capacity, {}};
+  if (wrong && (wrong->code == Errc::truncated_file || !write_page_again(segment, file, fd->get()))) return fail(*wrong);
   return fd;
 }
 

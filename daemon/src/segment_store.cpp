@@ -63,8 +63,8 @@ Result<protocol::Manifest> SegmentStore::find_saved(const std::string& name, con
     // What cannot be looked at now may be the data: nothing is made in its place.
     auto inner = open_directory_at(above->get(), entry);
     struct stat status {};
-    const bool closed_to_us = !inner && inner.error().code == Errc::not_permitted && ::fstatat(above->get(), entry.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid == ::geteuid();
-    if (!inner && (passes(inner.error()) || closed_to_us)) return fail(inner.error());
+    const bool of_others = ::fstatat(above->get(), entry.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid != ::geteuid();
+    if (!inner && !of_others) return fail(inner.error());
     if (!inner) continue;
     auto text = read_file_at(inner->get(), "manifest.json", protocol::kMaxManifest, "the manifest in " + directory + "/" + entry);
     if (!text && !spoilt(text.error())) return fail(text.error());
@@ -107,6 +107,8 @@ Result<SegmentPtr> SegmentStore::create(protocol::Manifest draft, bool& adopted)
   manifest.generation = ++generation_;
   manifest.created_ns = real_ns();
   if (::getrandom(manifest.uuid.data(), manifest.uuid.size(), 0) < 0) return fail_errno(errno, "getrandom");
+  // What lies there and is no segment, or not to be read, is not touched.
+  while (manifest.backing == Backing::file && ::faccessat(above.get(), segment->directory_name().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) manifest.generation = ++generation_;
   journal_.append({{"t", "creating"}, {"name", manifest.name}, {"generation", manifest.generation}, {"directory", manifest.directory}, {"uuid", protocol::uuid_text(manifest.uuid)}});
   ATOLL_KILL_POINT("broker.create.intent");
 

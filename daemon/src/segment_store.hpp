@@ -42,6 +42,8 @@ class SegmentStore {
   // A newest manifest of this name in the directory of a file backing, if there is one.
   [[nodiscard]] Result<protocol::Manifest> find_saved(const std::string& name, const std::string& directory) const;
   void remove(const SegmentPtr& segment);
+  // A `file` segment that another broker had: taken up, if that one let go of it.
+  Result<void> adopt_again(Segment& segment);
 
   // A file for a new lane, state closed; its number is the lowest free one.
   Result<Lane*> add_lane(Segment& segment);
@@ -89,17 +91,20 @@ class SegmentStore {
   RuntimeDirectory& runtime_;
   Journal& journal_;
   std::map<std::string, SegmentPtr> segments_;
-  // Until every manifest is adopted: what the journal says of a generation (Segment has the same).
+  // Until every manifest is adopted: what the journal says of a segment (Segment has the same).
   struct Noted {
     std::map<std::pair<protocol::Role, unsigned>, FileIdentity> memory;
     std::map<unsigned, uid_t> producers;
+    std::map<unsigned, std::uint64_t> owners;  // lanes that an attachment holds: its producer
     std::set<std::tuple<protocol::Role, unsigned, std::uint64_t>> aside;
   };
   struct Remembered {
-    std::map<std::uint64_t, Noted> of_generation;
+    std::map<std::pair<std::string, std::uint64_t>, Noted> segments;  // by name and generation
     explicit Remembered(const Replay& replay);
     Remembered() = default;
   };
+  [[nodiscard]] const Noted* noted(const Segment& segment) const;
+
   Remembered remembered_;
   std::uint64_t generation_ = 0;
   std::uint64_t epoch_ = 0;

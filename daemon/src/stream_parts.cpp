@@ -157,7 +157,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
   for (auto& [id, group] : segment.groups) {
     const auto* group_file = segment.file(Role::group, id);
     auto mapping = map_segment_file(segment, *group_file);
-    if (!mapping && passes(mapping.error())) {
+    if (!mapping && !spoilt(mapping.error())) {
       take_back(segment, file);
       return fail(mapping.error());
     }

@@ -326,13 +326,14 @@ def test_damage_to_a_groups_file_ends_at_that_group_which_holds_no_producer_back
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "restarted"])
 @pytest.mark.parametrize("backing", ["shm", "memfd"])
-def test_the_page_of_a_file_that_all_may_write_is_written_again(broker, backing, restarted):
+@pytest.mark.parametrize("spoil", [lambda page: bytes(128), lambda page: page[:60] + u32(128 - struct.unpack_from("<I", page, 60)[0] & 80) + page[64:]], ids=["zeros", "another alignment"])
+def test_the_page_of_a_file_that_all_may_write_is_written_again(broker, backing, restarted, spoil):
     connection = make_stream(broker, backing=backing)
     connection.call("Create", name="b", options={"kind": "bytes", "size": 100, "backing": backing})
     stream, bytes_ = connection.attach("s", "observe")[1], connection.attach("b", "map", writable=True)[1]
     before = memory(stream, "bell")[:128]
-    memory(stream, "bell", writable=True)[:128] = bytes(128)
-    memory(bytes_, "data", writable=True)[:16] = b"\xff" * 16
+    memory(stream, "bell", writable=True)[:128] = spoil(before)
+    memory(bytes_, "data", writable=True)[:128] = spoil(memory(bytes_, "data")[:128])
     if restarted and backing == "shm":
         broker.restart()
     connection = broker.connect()
@@ -373,6 +374,8 @@ def test_what_passes_is_no_damage(broker, part):
     with pytest.raises(CallError) as error:
         connection.attach("s", "consume", group="g")
     assert error.value.name == "NotPermitted" and "hard links" in error.value.parameters["fix"]
+    with contextlib.suppress(CallError):
+        connection.attach("s", "produce")
     os.unlink(paths[part] + ".copy")
     _, files = connection.attach("s", "consume", group="g")
     assert part in roles(files)
@@ -400,10 +403,46 @@ def test_a_segment_is_not_made_where_another_broker_is_about_to(broker, tmp_path
     folder.mkdir(mode=0o700)
     (folder / "lane-0.1").write_bytes(b"another's")
     with claimed(folder):
-        with pytest.raises(CallError) as error:
-            connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)})
-        assert error.value.name == "InUse"
-        assert os.listdir(folder) == ["lane-0.1"]
+        reply, _ = connection.call("Create", name="s", options={"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)})
+    assert reply["created"] and reply["segment"]["generation"] == 3
+    connection.call("Remove", name="s")
+    assert os.listdir(folder) == ["lane-0.1"] and os.listdir(tmp_path) == ["s@2"]
+
+
+def test_data_that_cannot_be_looked_at_is_not_made_anew(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    make_stream(broker, **options)
+    broker.kill()
+    os.unlink(os.path.join(broker.directory, "segments", "s.json"))
+    (tmp_path / "s@1").chmod(0o755)
+    broker.start()
+    connection = broker.connect()
+    connection.hello()
+    with pytest.raises(CallError) as error:
+        connection.call("Create", name="s", options=options)
+    assert "s@1" in str(error.value)
+    (tmp_path / "s@1").chmod(0o700)
+    assert connection.call("Create", name="s", options=options)[0]["created"] is False
+    assert os.listdir(tmp_path) == ["s@1"]
+
+
+def test_segments_of_the_same_generation_are_told_apart(broker, tmp_path):
+    options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
+    with Broker() as other:
+        make_stream(other, **options)
+        other.kill()
+        shutil.rmtree(os.path.join(other.directory, "segments"))
+    connection = broker.connect()
+    connection.hello()
+    connection.call("Create", name="t", options={"kind": "stream", "capacity": 4096})
+    assert connection.call("Create", name="s", options=options)[0]["segment"]["generation"] == 1
+    paths = file_paths(connection, "t")
+    edit_file(broker, paths, ("lane", 0), 0, b"XXXXXXXX")
+    with pytest.raises(CallError):
+        connection.attach("t", "observe")
+    broker.restart()
+    states = {s["name"]: s["state"] for s in broker.connect().call("List")[0]["segments"]}
+    assert states == {"t": "damaged", "s": "live"}
 
 
 def journal_line(**entry):
@@ -480,11 +519,22 @@ def test_a_lane_whose_producer_may_live_with_a_dead_broker_is_not_given_on_by_an
     options = {"kind": "stream", "capacity": 4096, "backing": "file", "directory": str(tmp_path)}
     make_stream(broker, **options)
     with Holder(broker) as producer:
-        assert producer.attach("s", "produce")[1]["lane"] == 0
+        handle, given = producer.attach("s", "produce")
+        assert given["lane"] == 0
+        producer.poke(handle, "lane", LANE_LIMIT, u64(512))
+        producer.poke(handle, "lane", RING, record(CLAIMED, 5, 0))
         broker.kill()
         with Broker() as other:
-            second = make_stream(other, **options)
-            assert second.attach("s", "produce")[0]["lane"] == 1
+            make_stream(other, **options)
+            for _ in range(2):
+                second = other.connect()
+                second.hello()
+                assert second.attach("s", "produce")[0]["lane"] != 0
+                assert struct.unpack("<I", producer.peek(handle, "lane", RING, 4))[0] & 7 == CLAIMED, "nor is it settled"
+                second.close()
+                other.connections.remove(second)
+                other.restart()
+            second = other.connect()
             second.call("Remove", name="s", force=True)
 
 
@@ -519,8 +569,15 @@ def test_two_brokers_never_have_the_same_data(broker, tmp_path):
         with pytest.raises(CallError) as error:
             connection.attach("s", "observe")
         assert error.value.name == "InUse"
-        connection.call("Remove", name="s", force=True)
         second.attach("s", "produce")
+        other.kill()
+        assert connection.call("Create", name="s", options=options)[0]["created"] is False
+        connection.attach("s", "produce")
+        other.start()
+        second = other.connect()
+        second.call("Remove", name="s", force=True)
+        assert os.path.exists(tmp_path / "s@1" / "lane-0.1"), "what another broker has is not removed either"
+        connection.call("Remove", name="s", force=True)
     assert os.listdir(tmp_path) == []
 
 
