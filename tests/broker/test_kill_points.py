@@ -139,7 +139,7 @@ def in_step(teller):
         manifest = json.loads(teller.call("Manifest", name=segment["name"])["manifest"])
         directory = os.path.dirname(manifest["files"][0]["path"])
         names = {os.path.basename(row["path"]) for row in manifest["files"]}
-        assert set(os.listdir(directory)) - {"manifest.json"} == names
+        assert set(os.listdir(directory)) - {"manifest.json", "boot"} == names
         if manifest["backing"] == "shm":
             expected.add(os.path.basename(directory))
         if manifest["kind"] == "stream":
