@@ -246,8 +246,9 @@ Result<Reply> Methods::create(Connection& connection, Arguments& in) {
   }
   // Another broker had it when this one asked last.
   if (segment && segment->broken && segment->broken->code == Errc::in_use && has_right(segment->manifest, connection.peer.uid, Right::admin)) {
-    if (auto adopted = broker_.store->adopt_again(*segment); !adopted) return fail(adopted.error());
-    broker_.recovery->bind(segment);
+    auto adopted = broker_.store->adopt_again(*segment);
+    broker_.recovery->bind(segment);  // if it is whole now, though its manifest could not be published
+    if (!adopted) return fail(adopted.error());
   }
   if (segment) {
     if (segment->broken) return fail(*segment->broken);
