@@ -343,7 +343,7 @@ Result<void> SegmentStore::adopt_files(Segment& segment, bool others_may_write) 
       group.incarnation = file.incarnation;
       group.name = file.group;
       group.flags = file.group_flags;
-      group.damaged = group.lost = aside;
+      group.damaged = group.aside = aside;
       segment.groups[group.id] = std::move(group);
     }
   }
@@ -355,7 +355,7 @@ Result<void> SegmentStore::adopt_files(Segment& segment, bool others_may_write) 
   for (const auto& [number, lane] : segment.lanes) lanes |= 1ull << number;
   // Producers could not learn how far one that was set aside has read.
   for (const auto& [id, group] : segment.groups)
-    if (!group.lost) groups |= 1u << id;
+    if (!group.aside) groups |= 1u << id;
   const bool whole = guarded([&] {
     if (segment.stream()) {
       protocol::SegmentHeader& header = *segment.stream_header();

@@ -31,7 +31,7 @@ Result<void> claim_directory(const Segment& segment) {
 
 Result<std::optional<protocol::Manifest>> manifest_beside(const UniqueFd& directory) {
   auto text = read_file_at(directory.get(), "manifest.json", protocol::kMaxManifest, "the manifest beside the data");
-  if (!text && passes(text.error())) return fail(text.error());
+  if (!text && !spoilt(text.error())) return fail(text.error());
   protocol::Manifest manifest;
   if (!text || protocol::parse_manifest(*text, manifest)) return std::nullopt;
   return manifest;

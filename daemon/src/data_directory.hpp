@@ -19,7 +19,7 @@ Result<UniqueFd> open_data_directory(const std::string& path);
 // in_use if another broker has it.
 Result<void> claim_directory(const Segment& segment);
 
-// What lies beside the data; nothing if it is missing or no manifest. Fails for want of descriptors or memory only.
+// What lies beside the data; nothing if it is missing or no manifest. Fails if it cannot be looked at.
 Result<std::optional<protocol::Manifest>> manifest_beside(const UniqueFd& directory);
 // Where the data lies now counts, not where it lay when the manifest was written.
 void relocate(protocol::Manifest& manifest, const std::string& directory);

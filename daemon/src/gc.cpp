@@ -52,7 +52,7 @@ bool drained(Segment& segment, const Lane& lane) {
   if (!lane_mapping) return false;
   const auto& header = *(*lane_mapping)->as<protocol::LaneHeader>();
   for (const auto& [id, group] : segment.groups) {
-    if (group.lost) continue;  // reads no more
+    if (group.aside) continue;  // reads no more
     auto mapping = map_segment_file(segment, *segment.file(Role::group, id));
     if (!mapping || group.damaged) return false;
     const auto& file = *(*mapping)->as<protocol::GroupFile>();
@@ -124,7 +124,8 @@ void find_drained_lanes(Broker& broker, uid_t uid, bool apply, Findings& out) {
     const Lane& first = segment->lanes.begin()->second;  // stays
     for (const auto& [number, lane] : segment->lanes)
       // One that says finished must stay if no other says so: readers would not hear of the end.
-      if (!lane.owner && lane.last_uid != kNobodyKnown && !lane.damaged && number != first.number && drained(*segment, lane) && (!finished(*segment, lane, true) || finished(*segment, first, false)))
+      if (!lane.owner && lane.last_uid != kNobodyKnown && !lane.damaged && number != first.number && drained(*segment, lane) &&
+          (!finished(*segment, lane, true) || finished(*segment, first, false)))
         idle.push_back(number);
     for (const unsigned number : idle) {
       const std::uint64_t size = segment->file(Role::lane, number)->size;

@@ -100,7 +100,7 @@ Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protoco
 bool Methods::ends_there(Segment& segment, const protocol::ManifestFile& file, const Failure& failure) {
   if (!spoilt(failure)) return false;
   if (file.role == Role::group) {
-    broker_.store->lose_group(segment, segment.groups[file.index], failure.message);
+    broker_.store->set_group_aside(segment, segment.groups[file.index], failure.message);
   } else if (file.role == Role::lane) {
     if (!std::exchange(segment.lanes[file.index].damaged, true)) spdlog::error("{}", failure.message);
     broker_.store->set_aside(segment, file);
@@ -184,7 +184,7 @@ Result<void> Methods::give_group(const SegmentPtr& segment, const Process& who, 
     created = true;
   }
   if (group->damaged)
-    return fail(Errc::group_damaged, "group '" + group->name + "' of '" + segment->name() + (group->lost ? "': its file was spoilt" : "' holds values that no consumer writes"), segment->name());
+    return fail(Errc::group_damaged, "group '" + group->name + "' of '" + segment->name() + (group->aside ? "': its file was spoilt" : "' holds values that no consumer writes"), segment->name());
   const bool is_exclusive = (group->flags & protocol::kGroupExclusive) != 0;
   const bool is_ephemeral = (group->flags & protocol::kGroupEphemeral) != 0;
   if ((says_exclusive && exclusive != is_exclusive) || (says_ephemeral && ephemeral != is_ephemeral)) {

@@ -136,7 +136,7 @@ void Recovery::settle_bytes_of(const SegmentPtr& held) {
   Segment& segment = *held;
   if (segment.removed) return;
   auto mapping = map_segment_file(segment, *segment.file(Role::data));
-  if (!mapping && passes(mapping.error())) {
+  if (!mapping && !spoilt(mapping.error())) {
     loop_.after(kShortageNs, [this, weak = std::weak_ptr<Segment>(held)] {
       if (const SegmentPtr still = weak.lock()) settle_bytes_of(still);
     });
@@ -182,7 +182,7 @@ void Recovery::settle_group_of(const SegmentPtr& segment, unsigned id, std::uint
       const Membership membership = membership_of(context);
       if (!guarded([&] { settled = settle_group(file, membership); })) settled.result = Settled::damaged;
     } else if (spoilt(mapping.error())) {
-      store_.lose_group(*segment, group, mapping.error().message);
+      store_.set_group_aside(*segment, group, mapping.error().message);
     } else {
       settled.result = Settled::busy;
     }

@@ -26,12 +26,12 @@ using Result = tl::expected<T, Failure>;
 
 [[nodiscard]] inline tl::unexpected<Failure> fail(Failure failure) { return tl::unexpected(std::move(failure)); }
 
-// Want of descriptors or memory passes; anything else about a file of ours is damage to it.
+// Want of descriptors, memory or something of the kernel's: later it may go well.
 [[nodiscard]] inline bool passes(const Failure& failure) noexcept {
   return failure.code == Errc::no_descriptors || failure.code == Errc::no_space || failure.code == Errc::system_error;
 }
 
-// The file is not as the broker made it: cut, missing, or written over where only the broker writes.
+// The file is not as the broker made it: cut, missing, or written over where only the broker writes. Nothing else is damage.
 [[nodiscard]] inline bool spoilt(const Failure& failure) noexcept {
   return failure.code == Errc::bad_header || failure.code == Errc::wrong_version || failure.code == Errc::wrong_byte_order || failure.code == Errc::truncated_file;
 }

@@ -50,7 +50,7 @@ struct Group {
   std::uint32_t flags = 0;
   std::set<std::int64_t> members;  // attachments
   bool damaged = false;
-  bool lost = false;  // damaged, and set aside: it holds no producer back
+  bool aside = false;  // damaged by its file: it holds no producer back
 };
 
 struct Segment {

@@ -54,7 +54,7 @@ class SegmentStore {
   void set_aside(Segment& segment, const protocol::ManifestFile& file);
   // A group that is set aside: nobody comes to it any more, and no producer that comes could learn how far it has
   // read. It holds nobody back from here on.
-  void lose_group(Segment& segment, Group& group, const std::string& why);
+  void set_group_aside(Segment& segment, Group& group, const std::string& why);
   // After a restart: the last step of making a group may be missing.
   static Result<void> raise_starts(Segment& segment);
 

@@ -86,14 +86,14 @@ Result<void> SegmentStore::raise_starts(Segment& segment) {
   static_cast<void>(process_wide_fence());
   for (const auto& [id, group] : segment.groups) {
     auto group_mapping = map_segment_file(segment, *segment.file(Role::group, id));
-    if (!group_mapping && passes(group_mapping.error())) return fail(group_mapping.error());
+    if (!group_mapping && !spoilt(group_mapping.error())) return fail(group_mapping.error());
     if (!group_mapping) continue;  // found when it is settled
     auto& file = *(*group_mapping)->as<protocol::GroupFile>();
     bool started = true;
     if (!guarded([&] { started = file.started.load_acquire() != 0; }) || started) continue;
     for (const auto& [number, lane] : segment.lanes) {
       auto mapping = map_segment_file(segment, *segment.file(Role::lane, number));
-      if (!mapping && passes(mapping.error())) return fail(mapping.error());
+      if (!mapping && !spoilt(mapping.error())) return fail(mapping.error());
       if (mapping) raise_start(file.lanes[number], (*mapping)->data(), segment.geometry());
     }
     static_cast<void>(guarded([&] { file.started.store_release(1); }));
@@ -174,7 +174,7 @@ Result<Lane*> SegmentStore::add_lane(Segment& segment) {
         positions.incarnation.store_release(file.incarnation);
       });
     }
-    if (!set) lose_group(segment, group, mapping ? "its file was cut" : mapping.error().message);
+    if (!set) set_group_aside(segment, group, mapping ? "its file was cut" : mapping.error().message);
   }
   segment.manifest.files.push_back(file);
   if (auto published = publish(segment); !published) {
@@ -224,7 +224,7 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   for (const auto& [number, lane] : segment.lanes) {
     auto mapping = lane.damaged ? Result<std::shared_ptr<Mapping>>(nullptr) : map_segment_file(segment, *segment.file(Role::lane, number));
     // Without its start in every lane a group would miss records.
-    if (!mapping && (passes(mapping.error()) || mapping.error().code == Errc::not_permitted)) return fail(mapping.error());
+    if (!mapping && !spoilt(mapping.error())) return fail(mapping.error());
     if (mapping && *mapping) lanes[number] = std::move(*mapping);
   }
   auto content = std::make_unique<protocol::GroupFile>();
@@ -277,10 +277,10 @@ Result<Group*> SegmentStore::add_group(Segment& segment, const std::string& name
   return &(segment.groups[id] = std::move(group));
 }
 
-void SegmentStore::lose_group(Segment& segment, Group& group, const std::string& why) {
+void SegmentStore::set_group_aside(Segment& segment, Group& group, const std::string& why) {
   if (const protocol::ManifestFile* file = segment.file(Role::group, group.id)) set_aside(segment, *file);
   group.damaged = true;
-  if (!std::exchange(group.lost, true)) spdlog::error("'{}' group '{}' is damaged, and holds its producers back no more: {}", segment.name(), group.name, why);
+  if (!std::exchange(group.aside, true)) spdlog::error("'{}' group '{}' is damaged, and holds its producers back no more: {}", segment.name(), group.name, why);
   const std::uint32_t bit = 1u << group.id;
   bool held_back = false;
   static_cast<void>(guarded([&] { held_back = (segment.stream_header()->active_groups.fetch_and(~bit) & bit) != 0; }));
@@ -294,7 +294,7 @@ Result<void> SegmentStore::remove_group(Segment& segment, unsigned id) {
   static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_and(~(1u << id)); }));
   ATOLL_KILL_POINT("broker.group.retire");
   if (auto unlisted = unlist(segment, Role::group, id); !unlisted) {
-    if (!segment.groups[id].lost) static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_or(1u << id); }));
+    if (!segment.groups[id].aside) static_cast<void>(guarded([&] { segment.stream_header()->active_groups.fetch_or(1u << id); }));
     return unlisted;
   }
   segment.groups.erase(id);

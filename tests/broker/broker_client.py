@@ -285,3 +285,26 @@ def file_paths(connection, name):
     """Paths of a segment's files, by (role, number)."""
     manifest = json.loads(connection.call("Manifest", name=name)[0]["manifest"])
     return {(row["role"], row.get("lane", row.get("id", 0))): row["path"] for row in manifest["files"]}
+
+
+def make_stream(broker, name="s", **options):
+    connection = broker.connect()
+    connection.hello()
+    connection.call("Create", name=name, options={"kind": "stream", "capacity": 4096, **options})
+    return connection
+
+
+def come_back(holder, *attachments):
+    holder.do("reconnect")
+    return holder.do("hello", {"token": holder.session["token"], "slot": holder.session["slot"],
+                               "slot_generation": holder.session["slot_generation"], "attachments": list(attachments)})
+
+
+def edit_file(broker, paths, key, offset, data):
+    with open(paths[key], "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def roles(files):
+    return sorted((row["role"], row.get("lane", row.get("id", 0))) for row, _ in files)
