@@ -145,7 +145,7 @@ Result<Attached> attach(const std::shared_ptr<Session>& session, const ConnectOp
       ATOLL_KILL_POINT("attach.answered");
       session->remember(attached.attachment);
       Pending pending{*session, how, attached.attachment};
-      if (auto failure = protocol::read_manifest(in.at("manifest"), attached.manifest)) {
+      if (auto failure = protocol::read_manifest(in.at("manifest"), protocol::ManifestPart::head, attached.manifest)) {
         if (failure->segment.empty()) failure->segment = request.name;
         return failed(std::move(*failure));
       }

@@ -118,7 +118,7 @@ void Methods::answer(Connection& connection, Result<Reply> reply, bool oneway) {
   }
   if (reply->deferred || oneway) return;
   ATOLL_KILL_POINT("broker.reply.ready");
-  connection.send(text_of(result_reply(std::move(reply->parameters))), std::move(reply->fds));
+  connection.send(text_of(*reply), std::move(reply->fds));
   ATOLL_KILL_POINT("broker.reply.sent");
 }
 

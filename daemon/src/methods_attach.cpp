@@ -84,7 +84,10 @@ void Methods::give_up_wait(Connection& connection) {
 Result<void> Methods::add_fd(Reply& reply, const Segment& segment, const protocol::ManifestFile& file, bool writable) {
   auto fd = open_segment_file(segment, file, writable);
   if (!fd) return fail(fd.error());
-  json row{{"role", protocol::role_name(file.role)}, {"size", file.size}, {"writable", writable}};
+  json row = json::object();
+  row["role"] = protocol::role_name(file.role);
+  row["size"] = file.size;
+  row["writable"] = writable;
   if (file.role == Role::lane) row["lane"] = file.index;
   if (file.role == Role::lane || file.role == Role::group) row["incarnation"] = file.incarnation;
   if (file.role == Role::group) {
@@ -323,7 +326,8 @@ Result<Reply> Methods::attach(Connection& connection, Arguments& in) {
   }
   reply.parameters["attachment"] = held.id;
   reply.parameters["created"] = created;
-  reply.parameters["manifest"] = protocol::manifest_object(segment->manifest);
+  if (segment->manifest_head.empty()) segment->manifest_head = text_of(protocol::manifest_head(segment->manifest));
+  reply.manifest = segment->manifest_head;
   reply.parameters["changes"] = changes_of(*segment);
   if (held.lane) {
     reply.parameters["lane"] = *held.lane;

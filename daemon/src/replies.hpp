@@ -12,6 +12,7 @@ namespace atoll_ipc::daemon {
 
 struct Reply {
   nlohmann::json parameters = nlohmann::json::object();
+  std::string manifest;  // the parameter of this name, as JSON text; empty where there is none
   std::vector<UniqueFd> fds;
   bool deferred = false;  // the method answers later
 };
@@ -34,8 +35,18 @@ struct Reply {
 
 [[nodiscard]] inline nlohmann::json result_reply(nlohmann::json parameters) { return {{"parameters", std::move(parameters)}}; }
 
-[[nodiscard]] inline std::string text_of(const nlohmann::json& message) {
-  return message.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+template <class Json>
+[[nodiscard]] std::string text_of(const Json& message) {
+  return message.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+[[nodiscard]] inline std::string text_of(const Reply& reply) {
+  std::string text = R"({"parameters":)" + text_of(reply.parameters);
+  if (!reply.manifest.empty()) {
+    text.back() = ',';  // there are other parameters
+    text += R"("manifest":)" + reply.manifest + "}";
+  }
+  return text + "}";
 }
 
 }  // namespace atoll_ipc::daemon

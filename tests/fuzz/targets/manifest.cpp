@@ -76,6 +76,8 @@ void attach_to(const std::string& text, const protocol::Manifest& manifest) {
   session.socket_.reset();
   session.attachments_.clear();
   if (!attached) return require_known(attached.error().code());
+  require(attached->manifest.files.empty(), "a client takes the files that came");
+  attached->manifest.files = manifest.files;
   require(protocol::manifest_text(attached->manifest) == protocol::manifest_text(manifest), "a client reads what the broker sent");
   require(attached->files.size() == sent.size(), "a client takes every file");
   for (const AttachedFile& file : attached->files) {
@@ -103,9 +105,10 @@ void run(Input input) {
     return;
   }
   const std::string printed = protocol::manifest_text(manifest);
-  protocol::Manifest short_one;
-  require(!protocol::read_manifest(protocol::manifest_object(manifest), short_one), "a manifest that is taken is taken without its layout");
-  require(protocol::manifest_text(short_one) == printed, "the layout says nothing that a client here reads");
+  protocol::Manifest head;
+  require(!protocol::read_manifest(protocol::manifest_head(manifest), protocol::ManifestPart::head, head), "a manifest that is taken is taken without files and layout");
+  head.files = manifest.files;
+  require(protocol::manifest_text(head) == printed, "files and layout say nothing of the rest");
   protocol::Manifest again;
   const bool long_one = printed.size() > protocol::kMaxManifest;  // written wider than it came
   require(long_one || !protocol::parse_manifest(printed, again), "what was printed is taken");

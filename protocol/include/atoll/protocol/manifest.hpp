@@ -105,22 +105,25 @@ struct Manifest {
   return uuid;
 }
 
-// What a manifest says of its segment: all but the layout, which is the same for every segment of a kind.
-[[nodiscard]] inline nlohmann::ordered_json manifest_object(const Manifest& manifest) {
-  nlohmann::ordered_json out{{"manifest_version", 1},
-                             {"layout_version", kLayoutVersion},
-                             {"min_reader_version", kMinReaderVersion},
-                             {"byte_order", "little"},
-                             {"required_features", 0},
-                             {"optional_features", 0},
-                             {"name", manifest.name},
-                             {"kind", kind_name(manifest.kind)},
-                             {"backing", backing_name(manifest.backing)},
-                             {"generation", manifest.generation},
-                             {"uuid", uuid_text(manifest.uuid)},
-                             {"uid", manifest.uid},
-                             {"created_ns", manifest.created_ns},
-                             {"granule", kGranule}};
+// What a manifest says of its segment, but for the files and the layout. It stays the same as long as the segment lives.
+// Filled field by field: an initializer list would copy each of them twice.
+[[nodiscard]] inline nlohmann::ordered_json manifest_head(const Manifest& manifest) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::object();
+  out.get_ref<nlohmann::ordered_json::object_t&>().reserve(24);  // moving a field is a copy
+  out["manifest_version"] = 1;
+  out["layout_version"] = kLayoutVersion;
+  out["min_reader_version"] = kMinReaderVersion;
+  out["byte_order"] = "little";
+  out["required_features"] = 0;
+  out["optional_features"] = 0;
+  out["name"] = manifest.name;
+  out["kind"] = kind_name(manifest.kind);
+  out["backing"] = backing_name(manifest.backing);
+  out["generation"] = manifest.generation;
+  out["uuid"] = uuid_text(manifest.uuid);
+  out["uid"] = manifest.uid;
+  out["created_ns"] = manifest.created_ns;
+  out["granule"] = kGranule;
   if (manifest.backing == Backing::file) out["directory"] = manifest.directory;
   out["alignment"] = manifest.alignment;
   if (manifest.kind == Kind::stream) {
@@ -134,9 +137,24 @@ struct Manifest {
   }
   out["access"] = nlohmann::ordered_json::array();
   for (const AccessRule& rule : manifest.access) out["access"].push_back({{"user", rule.user}, {"rights", rule.rights}});
+  return out;
+}
+
+// The text as it is published: indented, with the files, and with the layout that makes it enough for a reader.
+[[nodiscard]] inline std::string manifest_text(const Manifest& manifest) {
+  // Written once for each kind.
+  const auto ending = [](const nlohmann::json& layout) {
+    nlohmann::ordered_json last;
+    last["layout"] = layout;
+    return "," + last.dump(1).substr(1) + "\n";
+  };
+  static const std::string of_stream = ending(stream_layout()), of_bytes = ending(bytes_layout());
+  nlohmann::ordered_json out = manifest_head(manifest);
   out["files"] = nlohmann::ordered_json::array();
   for (const ManifestFile& file : manifest.files) {
-    nlohmann::ordered_json row{{"role", role_name(file.role)}};
+    nlohmann::ordered_json row = nlohmann::ordered_json::object();
+    row.get_ref<nlohmann::ordered_json::object_t&>().reserve(8);
+    row["role"] = role_name(file.role);
     if (file.role == Role::lane) row["lane"] = file.index;
     if (file.role == Role::group) {
       row["group"] = file.group;
@@ -152,19 +170,7 @@ struct Manifest {
       row["path"] = file.path;
     out["files"].push_back(std::move(row));
   }
-  return out;
-}
-
-// The text as it is published: indented, with the layout that makes it enough for a reader.
-[[nodiscard]] inline std::string manifest_text(const Manifest& manifest) {
-  // Written once for each kind.
-  const auto ending = [](const nlohmann::json& layout) {
-    nlohmann::ordered_json last;
-    last["layout"] = layout;
-    return "," + last.dump(1).substr(1) + "\n";
-  };
-  static const std::string of_stream = ending(stream_layout()), of_bytes = ending(bytes_layout());
-  std::string text = manifest_object(manifest).dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  std::string text = out.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.resize(text.size() - 2);  // without "\n}"
   return text + (manifest.kind == Kind::stream ? of_stream : of_bytes);
 }
@@ -252,8 +258,9 @@ inline ManifestFile parse_manifest_file(ManifestReader& in, Backing backing, con
 
 }  // namespace detail
 
-// Reads and checks a manifest, with or without its layout. On failure `out` is untouched.
-[[nodiscard]] inline Check read_manifest(const nlohmann::json& json, Manifest& out) {
+// Reads and checks a manifest, or manifest_head()'s part of one; the layout is not looked at. On failure `out` is untouched.
+enum class ManifestPart : bool { whole, head };
+[[nodiscard]] inline Check read_manifest(const nlohmann::json& json, ManifestPart part, Manifest& out) {
   const auto bad = [](Errc code, std::string message, std::string segment = {}) {
     return Failure{code, std::move(message), std::move(segment), 0, {}};
   };
@@ -348,12 +355,13 @@ inline ManifestFile parse_manifest_file(ManifestReader& in, Backing backing, con
     manifest.access.push_back(std::move(rule));
   }
 
+  static const nlohmann::json none = nlohmann::json::array();
   unsigned headers = 0;
   unsigned bells = 0;
   unsigned data = 0;
   std::uint64_t lanes = 0;
   std::uint64_t groups = 0;
-  for (const nlohmann::json& row : in.list("files")) {
+  for (const nlohmann::json& row : part == ManifestPart::whole ? in.list("files") : none) {
     if (!row.is_object()) {
       in.wrong("files", "holds something that is no object");
       break;
@@ -377,7 +385,7 @@ inline ManifestFile parse_manifest_file(ManifestReader& in, Backing backing, con
     manifest.files.push_back(std::move(file));
   }
   const bool stream = manifest.kind == Kind::stream;
-  if (bells != 1 || headers != (stream ? 1u : 0u) || data != (stream ? 0u : 1u) || (!stream && (lanes | groups) != 0))
+  if (part == ManifestPart::whole && (bells != 1 || headers != (stream ? 1u : 0u) || data != (stream ? 0u : 1u) || (!stream && (lanes | groups) != 0)))
     in.wrong("files", std::string("does not hold exactly the files of a ") + kind_name(manifest.kind));
 
   if (in.failure()) {
@@ -393,7 +401,7 @@ inline ManifestFile parse_manifest_file(ManifestReader& in, Backing backing, con
 [[nodiscard]] inline Check parse_manifest(std::string_view text, Manifest& out) {
   if (text.size() > kMaxManifest)
     return Failure{Errc::bad_manifest, "the manifest has " + std::to_string(text.size()) + " bytes, at most 262144 are allowed", {}, 0, {}};
-  return read_manifest(nlohmann::json::parse(text, nullptr, false), out);
+  return read_manifest(nlohmann::json::parse(text, nullptr, false), ManifestPart::whole, out);
 }
 
 }  // namespace atoll_ipc::protocol
