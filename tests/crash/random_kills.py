@@ -12,7 +12,7 @@ What must hold, for each producer that ever was and each group:
 - lost: every record whose send returned was received; none was received that was not at least begun;
 - order: a consumer's first deliveries of one producer's records come in order;
 - again: no record comes again after it was dealt with;
-- stuck: while anybody is there to do it, work goes on;
+- stuck: while anybody is there to do it, work goes on; at the end every group comes to the end of every lane;
 - whole: what observers see and getters get is whole and in order;
 - leaked: when all have gone, `gc` and removal leave nothing in shared memory.
 
@@ -385,6 +385,13 @@ class Room:
                 ledger.add(numpy.frombuffer(data[:len(data) // EVENT.itemsize * EVENT.itemsize], EVENT))
         return {producer: ledger.count(producer) for producer in self.producers}
 
+    @staticmethod
+    def _lags() -> dict[str, int]:
+        """The groups that are behind, and by how many bytes. What a dead producer left half made must hold nobody up, either."""
+        with Agent("C++") as agent:
+            groups = agent.call("call", method="Show", parameters={"name": "s"})["reply"]["groups"]
+        return {group["name"]: group["lag"] for group in groups if group["lag"] > 0}
+
     def settle(self) -> None:
         """The producers end, the groups read all that is left, and the consumers end; then the accounts must agree."""
         for worker in [worker for worker in self.workers.values() if worker.role == "producer"]:
@@ -397,11 +404,15 @@ class Room:
         while True:
             self.bury(doomed=False)
             received = {group: self._received(group) for group in GROUPS}
-            if all(received[group][producer] >= done for group in GROUPS for producer, (done, _) in self.producers.items()):
+            whole = all(received[group][producer] >= done for group in GROUPS for producer, (done, _) in self.producers.items())
+            lags = self._lags() if whole else {}
+            if whole and not lags:
                 break
-            if received != last:
-                last, moved = received, time.monotonic()
+            if (received, lags) != last:
+                last, moved = (received, lags), time.monotonic()
             if time.monotonic() - moved > STUCK_SECONDS:
+                if lags:
+                    raise Failure(f"stuck: these groups do not come to the end of the stream: {lags} bytes")
                 break  # the accounts say what is missing
             time.sleep(0.05)
         for worker in list(self.workers.values()):
