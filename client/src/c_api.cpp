@@ -230,14 +230,25 @@ atoll_status atoll_client_open_producer(atoll_client* client, const char* name, 
 
 void atoll_producer_close(atoll_producer* producer) { delete producer; }
 
-atoll_status atoll_producer_send(atoll_producer* producer, const void* data, uint64_t length, uint32_t content, int64_t timeout_ns, atoll_error* error) {
-  if (producer == nullptr) return null_argument("producer", error);
+// What is done for every record stands first in its function and calls nothing; the rest is in one of its own, so that
+// it costs no stack frame.
+[[gnu::noinline]] static atoll_status send_slowly(atoll_producer* producer, const void* data, uint64_t length, std::uint16_t content, int64_t timeout_ns,
+                                                  atoll_error* error) noexcept {
   return guarded(error, [&] {
-    const Errc code = producer->engine->send(data, length, static_cast<std::uint16_t>(content & ai::protocol::kContentMask), Deadline::from_timeout_ns(timeout_ns));
-    if (code == Errc::ok) [[likely]]
-      return ATOLL_OK;
-    return report(producer->engine->detail_error(code, length), error);
+    const Errc code = producer->engine->send(data, length, content, Deadline::from_timeout_ns(timeout_ns));
+    return code == Errc::ok ? ATOLL_OK : report(producer->engine->detail_error(code, length), error);
   });
+}
+
+atoll_status atoll_producer_send(atoll_producer* producer, const void* data, uint64_t length, uint32_t content, int64_t timeout_ns, atoll_error* error) {
+  if (producer == nullptr) [[unlikely]]
+    return null_argument("producer", error);
+  ai::ProducerEngine& engine = *producer->engine;
+  const auto type = static_cast<std::uint16_t>(content & ai::protocol::kContentMask);
+  if (!engine.store_fast(data, length, type)) [[unlikely]]
+    return send_slowly(producer, data, length, type, timeout_ns, error);
+  engine.flush();
+  return ATOLL_OK;
 }
 
 atoll_status atoll_producer_send_many(atoll_producer* producer, const atoll_slice* slices, size_t count, uint32_t content, int64_t timeout_ns, size_t* sent,
@@ -343,14 +354,26 @@ atoll_status atoll_consumer_receive_many(atoll_consumer* consumer, int64_t timeo
   });
 }
 
-atoll_status atoll_consumer_receive(atoll_consumer* consumer, int64_t timeout_ns, atoll_view* out, atoll_error* error) {
+[[gnu::noinline]] static atoll_status receive_slowly(atoll_consumer* consumer, int64_t timeout_ns, atoll_view* out, atoll_error* error) noexcept {
   size_t count = 0;
   return atoll_consumer_receive_many(consumer, timeout_ns, out, 1, &count, error);
 }
 
-atoll_status atoll_consumer_release(atoll_consumer* consumer, const atoll_view* view, atoll_error* error) {
+atoll_status atoll_consumer_receive(atoll_consumer* consumer, int64_t timeout_ns, atoll_view* out, atoll_error* error) {
+  if (consumer != nullptr && out != nullptr && consumer->engine->take(*reinterpret_cast<ai::detail::RawView*>(out))) [[likely]]
+    return ATOLL_OK;
+  return receive_slowly(consumer, timeout_ns, out, error);
+}
+
+[[gnu::noinline]] static atoll_status release_slowly(atoll_consumer* consumer, const atoll_view* view, atoll_error* error) noexcept {
   if (consumer == nullptr || view == nullptr) return null_argument("consumer or view", error);
-  return guarded(error, [&] { return reader_status(consumer->engine->release(view->token), *consumer->engine, error); });
+  return guarded(error, [&] { return reader_status(consumer->engine->release_slow(view->token), *consumer->engine, error); });
+}
+
+atoll_status atoll_consumer_release(atoll_consumer* consumer, const atoll_view* view, atoll_error* error) {
+  if (consumer != nullptr && view != nullptr && consumer->engine->release_at_once(view->token)) [[likely]]
+    return ATOLL_OK;
+  return release_slowly(consumer, view, error);
 }
 
 atoll_status atoll_consumer_release_many(atoll_consumer* consumer, const atoll_view* views, size_t count, atoll_error* error) {

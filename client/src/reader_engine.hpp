@@ -64,15 +64,15 @@ class ReaderEngine : public detail::FastReader {
   // `waited`: it was not asked without waiting, where nobody reads the text.
   [[nodiscard]] Error detail_error(Errc code, bool waited = false) const;
 
-  Errc release(std::uint64_t token) {
+  Errc release(std::uint64_t token) { return release_at_once(token) ? Errc::ok : release_slow(token); }
+  // No: the library decides.
+  [[gnu::always_inline]] bool release_at_once(std::uint64_t token) {
     if (token >= token_) [[unlikely]]
-      return release_slow(token);
+      return false;
     const Released released = release_fast(token, item_at(token));
-    if (released == Released::no) [[unlikely]]
-      return release_slow(token);
     if (released == Released::and_wake) [[unlikely]]
       wake_producer();
-    return Errc::ok;
+    return released != Released::no;
   }
   // `count` records of one batch from this one on.
   Errc release_run(std::uint64_t token, std::uint32_t count);

@@ -191,13 +191,10 @@ bool add_type(PyObject* module, PyTypeObject& type) {
   return true;
 }
 
-bool fast_arguments(const char* function, const char* first_name, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords,
+bool more_arguments(const char* function, const char* first_name, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords,
                     PyObject*& first, std::int64_t& timeout_ns) {
   const Py_ssize_t firsts = first_name == nullptr ? 0 : 1;
   first = firsts == 1 && given > 0 ? arguments[0] : nullptr;
-  timeout_ns = -1;
-  if (given == firsts && keywords == nullptr) [[likely]]
-    return true;
   if (given > firsts + 1) {
     PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments, %zd were given", function, firsts + 1, given);
     return false;

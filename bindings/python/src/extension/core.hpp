@@ -269,7 +269,15 @@ PyCFunction method(Function function) {
 
 // Reads (first, timeout=None) of a METH_FASTCALL | METH_KEYWORDS call, or (timeout=None) if `first_name`
 // is null. Both may come by position or by name. Shared by all calls that may wait.
-bool fast_arguments(const char* function, const char* first_name, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords,
+bool more_arguments(const char* function, const char* first_name, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords,
                     PyObject*& first, std::int64_t& timeout_ns);
+inline bool fast_arguments(const char* function, const char* first_name, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords,
+                           PyObject*& first, std::int64_t& timeout_ns) {
+  if (given != (first_name == nullptr ? 0 : 1) || keywords != nullptr) [[unlikely]]
+    return more_arguments(function, first_name, arguments, given, keywords, first, timeout_ns);
+  if (first_name != nullptr) first = arguments[0];
+  timeout_ns = -1;
+  return true;
+}
 
 }  // namespace atoll_python

@@ -33,8 +33,11 @@ const char* payload(const MessageObject* message) {
 // Gives the record back; the caller has made sure that nobody looks at it.
 atoll_status give_back(MessageObject* message, Error& error) {
   message_forget(message);
-  if (message->generation != forks || !message->reader->gate.open) return ATOLL_OK;
-  return reader_tell(message->reader, Later::Op::release, message->view, error);
+  ReaderObject* reader = message->reader;
+  if (message->generation != forks || !reader->gate.open) return ATOLL_OK;
+  if (!reader->gate.busy) [[likely]]
+    return atoll_consumer_release(reader->handle, &message->view, &error);
+  return reader_tell(reader, Later::Op::release, message->view, error);
 }
 
 void message_dealloc(PyObject* self) {
