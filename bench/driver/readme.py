@@ -19,8 +19,8 @@ PROCESSES = ("more processes than CPUs: which of them runs where is the schedule
              "of one pair from round to round, as the range shows")
 NODE = "what a call and an object cost in V8, for which [docs/performance.md](../docs/performance.md#node) has a table; `receiveBatch` and `sendMany` spare it"
 PYTHON = "a message is an object that holds the record and gives it back, 660 instructions in a batch and 840 alone; an empty call makes nothing"
-CACHES = ("the bare steps alone (four calls, the same files made, mapped and handed over; no JSON, no checks, no journal) take two fifths of it, and as "
-          "they do it varies by a factor of two between rounds: each call finds both processes asleep and nothing in any cache. Two thirds of the broker's "
+CACHES = ("the bare steps alone (four calls, the same files made, mapped and handed over; no JSON, no checks, no journal) take two fifths of it, and like "
+          "them it varies by a factor of two between rounds: each call finds both processes asleep and nothing in any cache. Two thirds of the broker's "
           "share is the kernel's, in some 190 system calls, five files and two manifests written")
 WHY = {
     "C++ 64 B spinning p50: raw ring": "a reader that must survive its death writes its position, and a view is made of what was read: some 50 instructions more",

@@ -367,7 +367,7 @@ atoll_status atoll_consumer_receive(atoll_consumer* consumer, int64_t timeout_ns
 
 [[gnu::noinline]] static atoll_status release_slowly(atoll_consumer* consumer, const atoll_view* view, atoll_error* error) noexcept {
   if (consumer == nullptr || view == nullptr) return null_argument("consumer or view", error);
-  return guarded(error, [&] { return reader_status(consumer->engine->release_slow(view->token), *consumer->engine, error); });
+  return guarded(error, [&] { return reader_status(consumer->engine->release(view->token), *consumer->engine, error); });
 }
 
 atoll_status atoll_consumer_release(atoll_consumer* consumer, const atoll_view* view, atoll_error* error) {

@@ -40,6 +40,8 @@ template <class Json>
   return message.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// Like result_reply(), but as text: the manifest is printed once for each segment, and parsing it again only to print it
+// with the rest would cost more than all the rest.
 [[nodiscard]] inline std::string text_of(const Reply& reply) {
   std::string text = R"({"parameters":)" + text_of(reply.parameters);
   if (!reply.manifest.empty()) {

@@ -56,7 +56,7 @@ struct Group {
 struct Segment {
   protocol::Manifest manifest;
   std::string manifest_text;
-  std::string manifest_head;   // JSON; empty until the first Attach
+  std::string manifest_head;   // what Attach tells of the manifest, as JSON; empty until the first Attach
   UniqueFd directory;          // of its files; empty for memfd
   std::string directory_path;  // its absolute path; empty for memfd
   std::map<std::pair<protocol::Role, unsigned>, UniqueFd> memfds;

@@ -35,7 +35,7 @@ atoll_status give_back(MessageObject* message, Error& error) {
   message_forget(message);
   ReaderObject* reader = message->reader;
   if (message->generation != forks || !reader->gate.open) return ATOLL_OK;
-  if (!reader->gate.busy) [[likely]]
+  if (!reader->gate.busy) [[likely]]  // as reader_tell() would, without its 28 instructions for every message
     return atoll_consumer_release(reader->handle, &message->view, &error);
   return reader_tell(reader, Later::Op::release, message->view, error);
 }

@@ -109,7 +109,7 @@ struct Manifest {
 // Filled field by field: an initializer list would copy each of them twice.
 [[nodiscard]] inline nlohmann::ordered_json manifest_head(const Manifest& manifest) {
   nlohmann::ordered_json out = nlohmann::ordered_json::object();
-  out.get_ref<nlohmann::ordered_json::object_t&>().reserve(24);  // moving a field is a copy
+  out.get_ref<nlohmann::ordered_json::object_t&>().reserve(24);  // a vector with constant keys: it copies when it grows
   out["manifest_version"] = 1;
   out["layout_version"] = kLayoutVersion;
   out["min_reader_version"] = kMinReaderVersion;
